@@ -1,0 +1,93 @@
+"""The figure of a fit: objective and its two terms over epochs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from neuroalign.analysis.plot_style import axes_row, legend_outside, tidy
+from neuroalign.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["plot_history"]
+
+TERMS: Final = ("objective", "reconstruction", "regularisation")
+
+
+def plot_history(
+    history: Any, *, chosen_epoch: int | None = None, axes: Any = None
+) -> npt.NDArray[Any]:
+    """Draw how the objective and its terms fell over epochs, in training and in validation.
+
+    Parameters
+    ----------
+    history : SharedLatentModel or DataFrame
+        A fitted model, or its `history_`: columns `epoch`, `objective`, `reconstruction`,
+        `regularisation`, and the same with the prefix `validation_`.
+    chosen_epoch : int, optional
+        The epoch whose weights were kept; by default the model's `best_epoch_`, or the one with
+        the smallest validation objective.
+    axes : array of Axes, optional
+        One per term; a new figure if not given.
+
+    Returns
+    -------
+    ndarray of Axes, shape (term,)
+        Values are nats per row (one window of every subject).
+
+    Raises
+    ------
+    DataError
+        If there is no history, or it has no epoch or none of the terms.
+    """
+    table, chosen = _table(history, chosen_epoch)
+    terms = [name for name in TERMS if name in table]
+    if not terms or table.empty:
+        raise DataError(
+            f"expected a history with rows and columns such as {', '.join(TERMS)}, got columns "
+            f"{', '.join(map(str, table.columns)) or 'none'}; pass a fitted model."
+        )
+    epochs = table["epoch"] if "epoch" in table else pd.Series(np.arange(len(table)))
+    panels = axes_row(axes, len(terms), size=(2.8, 2.4), sharex=True)
+    for panel, term in zip(panels, terms, strict=True):
+        for column, color, name in (
+            (term, "#0173b2", "training"),
+            (f"validation_{term}", "#de8f05", "validation"),
+        ):
+            if column in table and table[column].notna().any():
+                marker = "o" if len(table) == 1 else None
+                panel.plot(
+                    epochs, table[column], color=color, marker=marker, label=name, linewidth=1.4
+                )
+        if chosen is not None:
+            panel.axvline(chosen, color="0.4", linestyle=":", label=f"kept: epoch {chosen:g}")
+        panel.set_title(term)
+        panel.set_xlabel("epoch")
+        tidy(panel)
+    panels[0].set_ylabel("nats per row")
+    handles, _ = panels[0].get_legend_handles_labels()
+    legend_outside(panels[-1], handles=handles)
+    return panels
+
+
+def _table(history: Any, chosen_epoch: int | None) -> tuple[pd.DataFrame, float | None]:
+    model = None if isinstance(history, pd.DataFrame) else history
+    table = history if model is None else getattr(model, "history_", None)
+    if not isinstance(table, pd.DataFrame):
+        raise DataError(
+            f"expected a fitted model or its history_, got {type(history).__name__} without one; "
+            "call fit first."
+        )
+    if chosen_epoch is not None:
+        return table, float(chosen_epoch)
+    best = getattr(model, "best_epoch_", None)
+    if best is not None:
+        return table, float(best)
+    column = "validation_objective"
+    if column in table and table[column].notna().any() and "epoch" in table:
+        return table, float(table["epoch"].iloc[int(np.nanargmin(table[column].to_numpy()))])
+    return table, None

@@ -1,0 +1,18 @@
+"""All figures in one place; each takes trees or scores and returns Axes."""
+
+from __future__ import annotations
+
+from neuroalign.analysis.plot_history import plot_history
+from neuroalign.analysis.plot_imputation import plot_imputation
+from neuroalign.analysis.plot_latents import plot_latents, plot_trajectories
+from neuroalign.analysis.plot_quality import plot_quality
+from neuroalign.analysis.plot_scores import plot_score_matrix
+
+__all__ = [
+    "plot_history",
+    "plot_imputation",
+    "plot_latents",
+    "plot_quality",
+    "plot_score_matrix",
+    "plot_trajectories",
+]

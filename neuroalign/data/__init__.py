@@ -1,0 +1,1 @@
+"""Reading, checking, binning and splitting recordings; nothing here knows of torch."""

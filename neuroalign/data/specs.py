@@ -1,0 +1,307 @@
+"""Data specs: where the roles of the analysis live in a data set, and how it is cut up.
+
+A spec is a small YAML file. It says which table and columns hold trial onsets and labels, which
+trials and units to keep, which part of a trial is analysed, in which bins and windows, and which
+model settings suit the data. It travels with the data as one JSON string.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from neuroalign.data.spec_parts import (
+    FrameSpec,
+    LabelSpec,
+    SpecPart,
+    TimesSpec,
+    TrialsSpec,
+    UnitsSpec,
+    WindowSpec,
+    close_match,
+)
+from neuroalign.errors import SpecError
+
+__all__ = [
+    "DataSpec",
+    "FrameSpec",
+    "LabelSpec",
+    "TimesSpec",
+    "TrialsSpec",
+    "UnitsSpec",
+    "WindowSpec",
+    "load_spec",
+    "shipped_specs",
+]
+
+# pydantic appends the tried branch of a union to an error's location; no user wants to read it
+_BRANCHES: Final = frozenset({"bool", "int", "float", "str", "list[str]"})
+
+
+class DataSpec(SpecPart):
+    """How one data set is read, cut up and modelled.
+
+    Parameters
+    ----------
+    name : str
+        Short name of the data set.
+    description, citation, source : str
+        What it is, whom to cite, and where it can be had.
+    notes : list of str
+        Known oddities.
+    trials : TrialsSpec
+        Where onsets and labels live, and which trials to keep.
+    units : UnitsSpec
+        Which units to keep.
+    times : TimesSpec
+        Overrides for clocks that are not ascending seconds.
+    frame : FrameSpec, optional
+        The analysed part of a trial (seconds).
+    bin_width : float, optional
+        Seconds.
+    window : WindowSpec, optional
+        Length and step of the windows (seconds).
+    label : str or list of str, optional
+        The label (or combination) that subjects share.
+    recipes : dict
+        Name to arguments of `SharedLatentModel`; `recommended` is the default one.
+
+    Examples
+    --------
+    >>> spec = DataSpec.model_validate({
+    ...     "name": "mine", "trials": {"labels": {"odor": "odor_id"}}, "label": "odor"})
+    >>> spec.trials.labels["odor"].column
+    'odor_id'
+    """
+
+    name: str
+    description: str = ""
+    citation: str = ""
+    source: str = ""
+    notes: list[str] = Field(default_factory=list)
+    trials: TrialsSpec = Field(default_factory=TrialsSpec)
+    units: UnitsSpec = Field(default_factory=UnitsSpec)
+    times: TimesSpec = Field(default_factory=TimesSpec)
+    frame: FrameSpec | None = None
+    bin_width: float | None = Field(default=None, gt=0)
+    window: WindowSpec | None = None
+    label: str | list[str] | None = None
+    recipes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataSpec:
+        known = self.trials.labels
+        for label in self.label_names if known else []:
+            if label not in known:
+                raise ValueError(
+                    f"label {label!r} is not among trials.labels: "
+                    f"{', '.join(map(repr, known))}.{close_match(label, known)}"
+                )
+        if self.bin_width is not None:
+            lengths = {"frame.length": self.frame and self.frame.length}
+            if self.window:
+                lengths |= {"window.length": self.window.length, "window.step": self.window.step}
+            for what, seconds in lengths.items():
+                if seconds and not _is_multiple(seconds, self.bin_width):
+                    raise ValueError(
+                        f"{what} must be a whole number of bins of {self.bin_width} s, "
+                        f"got {seconds} s"
+                    )
+        if self.frame and self.window and self.window.length > self.frame.length + 1e-9:
+            raise ValueError(
+                f"window.length ({self.window.length} s) must not exceed frame.length "
+                f"({self.frame.length} s)"
+            )
+        return self
+
+    @property
+    def label_names(self) -> list[str]:
+        """The default label as a list of names (empty if there is none)."""
+        if self.label is None:
+            return []
+        return [self.label] if isinstance(self.label, str) else list(self.label)
+
+    def recipe(self, name: str = "recommended") -> dict[str, Any]:
+        """Return a copy of the model arguments a recipe holds.
+
+        Parameters
+        ----------
+        name : str
+            One of `recipes`; without a `recommended` one, the model's own defaults are that.
+
+        Returns
+        -------
+        dict
+            Arguments of `SharedLatentModel`.
+
+        Raises
+        ------
+        SpecError
+            If there is no recipe of that name.
+        """
+        if name not in self.recipes and name == "recommended":
+            return {}  # the model's own defaults
+        if name not in self.recipes:
+            raise SpecError(
+                f"spec {self.name!r} has no recipe {name!r}; it has: "
+                f"{', '.join(map(repr, self.recipes)) or 'none'}.{close_match(name, self.recipes)}"
+            )
+        return dict(self.recipes[name])
+
+    def to_json(self) -> str:
+        """Write the spec as one line of JSON, for the attributes of data."""
+        return self.model_dump_json(exclude_unset=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> DataSpec:
+        """Read a spec back from `to_json`.
+
+        Parameters
+        ----------
+        text : str
+            What `to_json` wrote.
+
+        Raises
+        ------
+        SpecError
+            If the text is not JSON or not a spec.
+        """
+        try:
+            content = json.loads(text)
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"the stored spec is not JSON: {error}.") from error
+        return _validated(content, where="the stored spec")
+
+
+def load_spec(spec: str | Path | Mapping[str, Any] | DataSpec) -> DataSpec:
+    """Load a data spec from a file, by the name of a shipped one, or from a mapping.
+
+    Parameters
+    ----------
+    spec : str, Path, mapping or DataSpec
+        Path of a YAML file, a bare name such as `"odor_sequence"`, the content itself, or a spec.
+
+    Returns
+    -------
+    DataSpec
+        The validated spec.
+
+    Raises
+    ------
+    SpecError
+        If the file is absent, is not YAML, or has a key or value that is not allowed; the
+        message names the key, its close match and the file.
+
+    Examples
+    --------
+    >>> load_spec("odor_sequence").label
+    'odor'
+    """
+    if isinstance(spec, DataSpec):
+        return spec
+    if isinstance(spec, Mapping):
+        return _validated(dict(spec), where="the given spec")
+    if not isinstance(spec, str | Path):
+        raise SpecError(
+            "spec must be a path, the name of a shipped spec, a mapping or a DataSpec, "
+            f"got {type(spec).__name__}."
+        )
+    path = _find(spec)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise SpecError(f"{path} is not readable as YAML: {reason}.") from error
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}.") from error
+    return _validated(content, where=str(path))
+
+
+def shipped_specs() -> dict[str, Path]:
+    """Map the names of the specs that come with the package to their files."""
+    # an installed wheel carries the specs inside; a checkout has them beside the package
+    inside = Path(str(resources.files("neuroalign"))) / "_data_specs"
+    beside = Path(__file__).resolve().parents[2] / "data_specs"
+    found: dict[str, Path] = {}
+    for folder in (inside, beside):
+        for path in sorted(folder.glob("*.yaml")) if folder.is_dir() else []:
+            found.setdefault(path.stem, path)
+    return found
+
+
+def _find(spec: str | Path) -> Path:
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return path
+    shipped = shipped_specs()
+    if str(spec) in shipped:
+        return shipped[str(spec)]
+    what = "is a folder" if path.is_dir() else "does not exist"
+    raise SpecError(
+        f"spec {str(spec)!r} {what}; pass the path of a YAML file or the name of a shipped spec: "
+        f"{', '.join(map(repr, shipped)) or 'none found'}.{close_match(path.stem, shipped)}"
+    )
+
+
+def _is_multiple(length: float, width: float) -> bool:
+    # float seconds never divide exactly: 0.3 / 0.1 is 2.99...
+    return abs(length / width - round(length / width)) < 1e-6 and round(length / width) >= 1
+
+
+def _validated(content: object, *, where: str) -> DataSpec:
+    if not isinstance(content, Mapping):
+        raise SpecError(
+            f"{where} must hold keys and values such as 'name: mine', "
+            f"got {'nothing' if content is None else type(content).__name__}."
+        )
+    try:
+        return DataSpec.model_validate(content)
+    except ValidationError as error:
+        problems = error.errors()
+    by_place: dict[str, list[dict[str, Any]]] = {}
+    for problem in problems:
+        place = ".".join(str(part) for part in problem["loc"] if part not in _BRANCHES)
+        by_place.setdefault(place, []).append(dict(problem))
+    raise SpecError(f"{where}: {' '.join(_sentence(*item) for item in by_place.items())}")
+
+
+def _sentence(place: str, problems: list[dict[str, Any]]) -> str:
+    """Turn what pydantic says about one place into a sentence a user can act on."""
+    problem = problems[0]
+    if problem["type"] == "extra_forbidden":
+        *parents, key = problem["loc"]
+        known = _keys_at(parents)
+        inside = f" in {'.'.join(map(str, parents))!r}" if parents else ""
+        return f"unknown key {key!r}{inside}.{close_match(key, known)} Allowed: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"the key {place!r} is missing; add it."
+    if problem["type"] == "value_error":
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        end = "" if message.endswith((".", "?")) else "."
+        return f"{place}: {message}{end}" if place else f"{message}{end}"
+    wanted = " or ".join(
+        str(item["msg"]).removeprefix("Input should be ").partition(",")[0] for item in problems
+    )
+    return f"{place} should be {wanted}, got {problem['input']!r}."
+
+
+def _keys_at(location: list[Any]) -> list[str]:
+    """List the keys that are allowed at a place in a spec."""
+    model: type[BaseModel] = DataSpec
+    parts: dict[str, type[BaseModel]] = {
+        "trials": TrialsSpec,
+        "units": UnitsSpec,
+        "times": TimesSpec,
+        "frame": FrameSpec,
+        "window": WindowSpec,
+        "labels": LabelSpec,
+    }
+    for part in location:
+        model = parts.get(part, model)
+    return list(model.model_fields)

@@ -1,0 +1,118 @@
+"""Did the animals meet, and do the latents say anything? Asked of every fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuroalign.errors import AlignmentWarning, CollapseWarning
+
+
+@dataclass(frozen=True)
+class LabelledLatents:
+    """Latent means of some trials of one subject.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (trial, window, latent)
+        Posterior means.
+    labels : ndarray of shape (trial,)
+        The label of each trial.
+    """
+
+    mean: np.ndarray
+    labels: np.ndarray
+
+
+def label_centres(latents: LabelledLatents, classes: np.ndarray) -> np.ndarray:
+    """Return the mean latent of each label and window, (label, window, latent); NaN if absent."""
+    return np.stack(
+        [
+            latents.mean[latents.labels == value].mean(0)
+            if (latents.labels == value).any()
+            else np.full(latents.mean.shape[1:], np.nan)
+            for value in classes
+        ]
+    )
+
+
+def alignment(subjects: Mapping[str, LabelledLatents], classes: np.ndarray) -> float:
+    """Compare the distance between subjects with the distance between labels.
+
+    Returns
+    -------
+    float
+        Root mean squared distance between two subjects' average latents of the same label and
+        window, over that between two labels of the same subject and window. Near 0 the
+        subjects coincide; at 1 and above, a subject's label lies no nearer to the same label of
+        another subject than to its own other labels. Not-a-number for one subject or one label.
+    """
+    if len(subjects) < 2 or len(classes) < 2:
+        return float("nan")
+    centres = np.stack([label_centres(latents, classes) for latents in subjects.values()])
+    between_subjects = _mean_square_distance(centres)
+    between_labels = _mean_square_distance(np.swapaxes(centres, 0, 1))
+    if not between_labels > 0:
+        return float("inf")
+    return float(np.sqrt(between_subjects / between_labels))
+
+
+def _mean_square_distance(centres: np.ndarray) -> float:
+    first, second = np.triu_indices(len(centres), k=1)
+    square = np.square(centres[first] - centres[second]).sum(-1)
+    return float(np.nanmean(square)) if np.isfinite(square).any() else float("nan")
+
+
+def nearest_centre_hits(
+    reference: LabelledLatents, held_out: LabelledLatents, classes: np.ndarray
+) -> tuple[int, int]:
+    """Count held-out trials whose nearest label centre is their own label's.
+
+    Distances are summed over windows, after scaling each latent by its spread.
+    """
+    centres = label_centres(reference, classes)
+    spread = reference.mean.std((0, 1))
+    spread = np.where(spread > 0, spread, 1.0)
+    gaps = (held_out.mean[:, None] - centres[None]) / spread
+    distance = np.square(gaps).sum((-1, -2))
+    distance = np.where(np.isnan(distance), np.inf, distance)
+    guess = classes[distance.argmin(1)]
+    return int((guess == held_out.labels).sum()), len(held_out.labels)
+
+
+def warn_about(alignment_value: float, hits: int, trials: int, n_classes: int) -> None:
+    """Warn when the subjects did not meet or the latents carry no label.
+
+    Warns
+    -----
+    CollapseWarning
+        If held-out trials are assigned to labels no better than chance (one-sided binomial
+        test at 0.05).
+    AlignmentWarning
+        If latents carry the label but subjects are as far apart as labels.
+    """
+    from scipy import stats
+
+    if trials == 0 or n_classes < 2:
+        return
+    chance = 1.0 / n_classes
+    p_value = stats.binomtest(hits, trials, chance, alternative="greater").pvalue
+    if p_value > 0.05:
+        warnings.warn(
+            f"the latents say next to nothing about the label: {hits} of {trials} validation "
+            f"trials lie nearest to their own label's average, {chance * trials:.0f} would by "
+            "chance. Lower beta, train longer, or check that the recordings carry the label.",
+            CollapseWarning,
+            stacklevel=3,
+        )
+    elif alignment_value >= 1.0:
+        warnings.warn(
+            f"the subjects did not meet in the latent space: the same label lies {alignment_value:.2f} "
+            "times as far apart between subjects as labels do within them (validation trials). "
+            'Raise beta, use divergence="pairwise", or train longer.',
+            AlignmentWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,312 @@
+"""What a fit leaves behind, and what can be asked of it: encoding and decoding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from neuroalign.bridge import (
+    ENCODING_ROWS,
+    FittedSubject,
+    encode,
+    expected_dataset,
+    latents_dataset,
+    match_units,
+    window_source,
+)
+from neuroalign.data.windows import lags_per_window, window_starts
+from neuroalign.diagnostics import warn_about
+from neuroalign.errors import DataError
+from neuroalign.nn.expectation import average_windows, fit_calibration, rate_of_mean_root
+from neuroalign.nn.multimodal_vae import MultimodalVAE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Bins of the windows that a model was fitted on.
+
+    Attributes
+    ----------
+    bin_width : float
+        Width of a time bin, seconds.
+    n_lags : int
+        Bins per window.
+    """
+
+    bin_width: float
+    n_lags: int
+
+
+@dataclass(frozen=True)
+class TrainingLatents:
+    """Posteriors of a subject's training trials, kept so that the old data are not needed.
+
+    Attributes
+    ----------
+    mean, scale : ndarray of float32, (trial, window, latent)
+        Parameters of the posteriors.
+    labels : ndarray of shape (trial,)
+        What paired the trials.
+    trials : ndarray of int64, (trial,)
+        Trial ids.
+    starts : ndarray of int64, (window,)
+        First bin of each window.
+    label_means : ndarray of float32, (label, time, unit)
+        Mean counts per bin of each label's training trials; NaN where there are none.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    labels: np.ndarray
+    trials: np.ndarray
+    starts: np.ndarray
+    label_means: np.ndarray
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How the fit went, judged on validation trials (on all trials if none were held out).
+
+    Attributes
+    ----------
+    alignment : float
+        Distance between subjects over distance between labels.
+    saturation : float
+        Mixture term over M·log M.
+    hits, trials : int
+        Trials that lie nearest to their own label's average, and how many were looked at.
+    held_out : bool
+        Whether the trials were held out.
+    """
+
+    alignment: float
+    saturation: float
+    hits: int
+    trials: int
+    held_out: bool
+
+
+@dataclass
+class FittedModel:
+    """A fitted model: networks, what they were fitted on, and how it went."""
+
+    vae: MultimodalVAE
+    subjects: dict[str, FittedSubject]
+    settings: dict[str, Any]
+    geometry: Geometry
+    label: str | list[str]
+    classes: np.ndarray
+    latents: dict[str, TrainingLatents]
+    history: pd.DataFrame
+    best_epoch: int
+    diagnosis: Diagnosis
+    seed: int
+    device: torch.device
+    validation_trials: dict[str, list[int]]
+    calibration: dict[tuple[str, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def alignment(self) -> float:
+        """Distance between subjects over distance between labels."""
+        return self.diagnosis.alignment
+
+    @property
+    def saturation(self) -> float:
+        """Mixture term over M·log M."""
+        return self.diagnosis.saturation
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating point type of the networks."""
+        return torch.float64 if self.settings["precision"] == "float64" else torch.float32
+
+    def modality(self, name: str) -> int:
+        """Return the position of a subject among the networks."""
+        return list(self.subjects).index(name)
+
+    def warn(self) -> None:
+        """Warn when the subjects did not meet or the latents carry no label."""
+        if self.diagnosis.held_out:
+            shared = self.settings["sharing"] != "independent" and len(self.subjects) > 1
+            warn_about(
+                self.diagnosis.alignment if shared else 0.0,
+                self.diagnosis.hits,
+                self.diagnosis.trials,
+                len(self.classes),
+            )
+
+    def summary(self) -> str:
+        """Say in a few lines what was fitted and how it went."""
+        label = self.label if isinstance(self.label, str) else " and ".join(self.label)
+        values = ", ".join(map(str, self.classes))
+        where = "validation" if self.diagnosis.held_out else "training"
+        units = ", ".join(f"{n} ({len(s.unit_ids)} units)" for n, s in self.subjects.items())
+        return "\n".join(
+            [
+                f"SharedLatentModel: {self.settings['n_latents']} latents, "
+                f"sharing {self.settings['sharing']}, beta {self.settings['beta']:g}, "
+                f"{self.settings['likelihood']} likelihood, scaling {self.settings['scaling']}",
+                f"subjects: {units}",
+                f"trials paired by {label} ({values}), pairing {self.settings['pairing']}",
+                f"epoch {self.best_epoch} of {len(self.history)} kept, seed {self.seed}",
+                f"alignment {self.alignment:.2f} on {where} trials (below 1: the same label lies "
+                "nearer across subjects than other labels within)",
+                f"saturation {self.saturation:.2f} (mixture term over its maximum, for information)",
+                f"{self.diagnosis.hits} of {self.diagnosis.trials} {where} trials lie nearest to "
+                f"their own label's average (chance {1 / max(1, len(self.classes)):.2f})",
+            ]
+        )
+
+
+def check_geometry(fitted: FittedModel, name: str, dataset: xr.Dataset) -> None:
+    """Refuse windows whose bins are not those of the fit.
+
+    Raises
+    ------
+    DataError
+        If bin width or window length differ.
+    """
+    width, lags = float(dataset.attrs["bin_width"]), lags_per_window(dataset)
+    expected = fitted.geometry
+    if abs(width - expected.bin_width) > 1e-9 or lags != expected.n_lags:
+        raise DataError(
+            f"expected windows of {expected.n_lags} bins of {expected.bin_width:g} s as in the "
+            f"fit, got {lags} bins of {width:g} s for subject {name!r}; bin and window alike."
+        )
+
+
+def encode_subject(fitted: FittedModel, name: str, dataset: xr.Dataset) -> xr.Dataset:
+    """Encode all windows of one subject into labelled latents (trial, window, latent)."""
+    check_geometry(fitted, name, dataset)
+    subject = fitted.subjects[name]
+    matched = match_units(dataset, subject)
+    source = window_source(
+        matched, subject, device=fitted.device, dtype=fitted.dtype, target_counts=False
+    )
+    posterior = encode(fitted.vae, fitted.modality(name), source)
+    mean, scale = posterior.mean.cpu().numpy(), posterior.scale.cpu().numpy()
+    return latents_dataset(matched, mean, scale, subject=name)
+
+
+def impute_subject(
+    fitted: FittedModel,
+    sources: Mapping[str, xr.Dataset],
+    target: str,
+    *,
+    keep_windows: bool,
+) -> xr.Dataset:
+    """Decode latents of the sources with the target's decoder into expected counts.
+
+    Raises
+    ------
+    DataError
+        If several sources do not have the same trials.
+    """
+    names = list(sources)
+    first = sources[names[0]]
+    for name in names[1:]:
+        if not np.array_equal(sources[name]["trial"].values, first["trial"].values):
+            raise DataError(
+                f"several sources need the same trials, but {names[0]!r} and {name!r} differ in "
+                "their trial ids; impute from one source at a time, or select trials first."
+            )
+    total: Tensor | float = 0.0
+    for name, dataset in sources.items():
+        latents = encode_subject(fitted, name, dataset)
+        starts = window_starts(dataset)
+        rates = _rates(fitted, latents["mean"].values, target)
+        offset, slope = pair_calibration(fitted, name, target)
+        if not keep_windows:
+            rates = average_windows(rates, torch.from_numpy(starts), dataset.sizes["time"])
+        total = total + (offset.to(rates) + slope.to(rates) * rates) / len(names)
+    values = torch.as_tensor(total).float().numpy()
+    return expected_dataset(
+        first, fitted.subjects[target], values, source_names=names, windows=keep_windows
+    )
+
+
+@torch.no_grad()
+def _rates(fitted: FittedModel, mean: np.ndarray, target: str) -> Tensor:
+    """Decode latents (trial, window, latent) to uncalibrated rates (trial, window, lag, unit)."""
+    modality, subject = fitted.modality(target), fitted.subjects[target]
+    flat = torch.from_numpy(np.ascontiguousarray(mean.reshape(-1, mean.shape[-1])))
+    scaling = subject.scaling.to(torch.device("cpu"), fitted.dtype)
+    likelihood = fitted.vae.likelihoods[modality]
+    pieces = []
+    for start in range(0, len(flat), ENCODING_ROWS):
+        latent = flat[start : start + ENCODING_ROWS].to(fitted.device, fitted.dtype)
+        parameters = fitted.vae.decoders[modality](latent.unsqueeze(0))[0]
+        value = likelihood.mean(parameters).cpu()  # type: ignore[operator]
+        if likelihood.target == "scaled":
+            value = scaling.undo(value)
+            value = rate_of_mean_root(value) if scaling.square_root else value.clamp_min(0.0)
+        pieces.append(value)
+    shape = (*mean.shape[:2], fitted.geometry.n_lags, len(subject.unit_ids))
+    return torch.cat(pieces).reshape(shape)
+
+
+def pair_calibration(fitted: FittedModel, source: str, target: str) -> tuple[Tensor, Tensor]:
+    """Return offset and slope (unit) that turn rates decoded from a source into counts.
+
+    For subjects recorded apart, what is to be met is the target's training average of each
+    source trial's label; it is computed from what the model keeps, when first asked for.
+    """
+    if (source, target) not in fitted.calibration:
+        kept, met = fitted.latents[source], fitted.latents[target].label_means
+        label = np.searchsorted(fitted.classes, kept.labels)
+        usable = np.isfinite(met[label]).all((1, 2))
+        if not usable.any():
+            raise DataError(
+                f"{source!r} and {target!r} share no label in the fit, so nothing says how many "
+                f"spikes {target!r} fires in trials of {source!r}."
+            )
+        fitted.calibration[source, target] = calibrate(
+            fitted, kept.mean[usable], kept.starts, target, met[label[usable]]
+        )
+    return fitted.calibration[source, target]
+
+
+def calibrate(
+    fitted: FittedModel, mean: np.ndarray, starts: np.ndarray, target: str, counts: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Fit offset and slope (unit) on training trials.
+
+    Parameters
+    ----------
+    fitted : FittedModel
+        The model.
+    mean : ndarray of shape (trial, window, latent)
+        Latents to decode.
+    starts : ndarray of int64, (window,)
+        First bin of each window.
+    target : str
+        Whose decoder is used.
+    counts : ndarray of shape (trial, time, unit)
+        What is to be met, per bin.
+    """
+    rates = _rates(fitted, mean, target)
+    in_time = average_windows(rates, torch.from_numpy(starts), counts.shape[1])
+    covered = torch.isfinite(in_time[0, :, 0])
+    met = torch.from_numpy(np.ascontiguousarray(counts, dtype=np.float32))[:, covered]
+    offset, slope = fit_calibration(in_time[:, covered].flatten(0, 1), met.flatten(0, 1))
+    return offset.float(), slope.float()
+
+
+def source_names(dataset: xr.Dataset) -> list[str]:
+    """Return the subjects that imputed data came from."""
+    return [str(name) for name in json.loads(dataset.attrs["source"])]
+
+
+def training_labels(latents: Mapping[str, TrainingLatents]) -> Sequence[np.ndarray]:
+    """Return the labels of all subjects' training trials."""
+    return [kept.labels for kept in latents.values()]

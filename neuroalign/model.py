@@ -1,0 +1,476 @@
+"""SharedLatentModel: the estimator a user meets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import xarray as xr
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from neuroalign.data.randomness import resolve_seed
+from neuroalign.errors import DataError, ParameterError
+from neuroalign.fitted import FittedModel, encode_subject, impute_subject
+from neuroalign.fitting import fit_model, score_model
+from neuroalign.preparation import resolve_label
+from neuroalign.schema import build_tree, iterate_subjects, validate
+from neuroalign.settings import Hidden, check_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neuroalign.data.specs import DataSpec
+
+Sources = str | Sequence[str]
+
+
+class SharedLatentModel(BaseEstimator):
+    """One latent space for several subjects: an encoder and a decoder each, softly tied.
+
+    The default is the MM-VAMP model: every subject keeps its own posterior, and the prior of
+    each is the mixture of all subjects' posteriors for the same label and window position
+    (Sutter et al., "Unity by Diversity", equations 1 to 4).
+
+    Parameters
+    ----------
+    n_latents : int, default=8
+        Dimensions of the shared latent space (the paper uses 2 for its rats).
+    sharing : str, default="mm-vamp"
+        * "mm-vamp": posteriors tied by the mixture of all (equations 3 and 4).
+        * "independent": one variational autoencoder per subject, nothing shared.
+        * "aggregated": one joint posterior from averaged parameters (equations 15 and 16).
+    divergence : str, default="pairwise"
+        How "mm-vamp" measures distance: "pairwise" is the average of closed-form divergences
+        between all pairs, an upper bound that the published code optimises; "mixture" is the
+        divergence to the mixture as the paper writes it, which loses its gradient when
+        posteriors do not overlap.
+    mixture_samples : int, default=1
+        Monte Carlo samples per posterior for "mixture".
+    standard_weight : float, default=0.0
+        Share of the divergence to N(0, I) that is mixed into "mm-vamp" (0 to 1).
+    likelihood : str, default="gaussian"
+        "gaussian" (scale 1/√2: squared error), "laplace" (scale 0.75) or "poisson" (counts).
+    scaling : str, default="sqrt-standard"
+        What the encoders see: "sqrt-standard" (square roots, standardised by training trials),
+        "standard", "sqrt" or "none" (raw counts, as in the paper).
+    beta : float, default=0.3
+        Weight of the regularisation term. It is not comparable between likelihoods, scalings
+        or sharing rules: the default holds for the defaults of the others.
+    encoder_hidden, decoder_hidden : sequence of int or "input", default=(256, 256)
+        Widths of hidden layers; empty is linear; "input" is two layers as wide as the
+        subject's input, as in the paper.
+    dropout : float, default=0.0
+        Share of the encoder's inputs set to zero in training.
+    pairing : str, default="resample"
+        How trials of different subjects meet in a row: "resample" draws partners of the same
+        label anew every epoch, "rank" pairs the k-th with the k-th trial of a label (the
+        paper), "trial" pairs equal trial ids (simultaneous recordings).
+    allow_missing : bool, default=False
+        Whether subjects may lack labels (or trials, with "trial") that others have.
+    max_epochs : int, default=100
+        Longest training.
+    batch_size : int, default=128
+        Rows per step.
+    learning_rate, weight_decay : float, default=1e-3, 0.0
+        Of Adam.
+    gradient_clip : float or None, default=None
+        Largest norm of the gradient.
+    validation_fraction : float, default=0.2
+        Share of whole trials held out inside `fit` to decide when to stop; 0 trains to the end.
+    patience : int or None, default=10
+        Epochs without improvement on these trials before stopping; the best weights are kept.
+    precision : str, default="float32"
+        "float32", "bfloat16" or "float64".
+    device : str, default="auto"
+        "auto" takes a CUDA GPU if there is one; otherwise any torch device.
+    random_state : int, Generator or None, default=None
+        Seed; one seed gives one result, bit for bit, on one machine.
+    verbose : bool, default=True
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    subjects_ : list of str
+        Subjects of the fit.
+    unit_ids_ : dict
+        Unit ids of each subject.
+    classes_ : ndarray
+        Label values.
+    label_ : str or list of str
+        The label that paired the trials.
+    history_ : DataFrame
+        Terms of the negative objective by epoch, nats per row.
+    best_epoch_ : int
+        Epoch whose weights were kept.
+    alignment_ : float
+        Distance between subjects over distance between labels, on validation trials.
+    saturation_ : float
+        Mixture term over M·log M, for information: sharp posteriors saturate it even when
+        subjects agree.
+    seed_ : int
+        Seed of this fit.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(
+    ...     units={"ada": 12, "bob": 9}, trials={"ada": 40, "bob": 40}, random_state=0
+    ... )
+    >>> windows = na.slide_windows(na.bin_spikes(recordings))
+    >>> model = na.SharedLatentModel(n_latents=2, max_epochs=2, random_state=0, verbose=False)
+    >>> latents = model.fit(windows, label="odor").transform(windows)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        n_latents: int = 8,
+        *,
+        sharing: str = "mm-vamp",
+        divergence: str = "pairwise",
+        mixture_samples: int = 1,
+        standard_weight: float = 0.0,
+        likelihood: str = "gaussian",
+        scaling: str = "sqrt-standard",
+        beta: float = 0.3,
+        encoder_hidden: Hidden = (256, 256),
+        decoder_hidden: Hidden = (256, 256),
+        dropout: float = 0.0,
+        pairing: str = "resample",
+        allow_missing: bool = False,
+        max_epochs: int = 100,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        gradient_clip: float | None = None,
+        validation_fraction: float = 0.2,
+        patience: int | None = 10,
+        precision: str = "float32",
+        device: str = "auto",
+        random_state: int | np.random.Generator | None = None,
+        verbose: bool = True,
+    ) -> None:
+        self.n_latents = n_latents
+        self.sharing = sharing
+        self.divergence = divergence
+        self.mixture_samples = mixture_samples
+        self.standard_weight = standard_weight
+        self.likelihood = likelihood
+        self.scaling = scaling
+        self.beta = beta
+        self.encoder_hidden = encoder_hidden
+        self.decoder_hidden = decoder_hidden
+        self.dropout = dropout
+        self.pairing = pairing
+        self.allow_missing = allow_missing
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.precision = precision
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @classmethod
+    def from_recipe(
+        cls,
+        spec: str | Path | Mapping[str, Any] | DataSpec,
+        recipe: str = "recommended",
+        **overrides: Any,
+    ) -> Self:
+        """Build the model that a data spec proposes.
+
+        Parameters
+        ----------
+        spec : str, Path, mapping or DataSpec
+            Anything `load_spec` takes.
+        recipe : str, default="recommended"
+            One of the spec's recipes.
+        **overrides
+            Arguments of the model that take precedence over the recipe.
+
+        Raises
+        ------
+        SpecError
+            If the spec has no such recipe.
+        ParameterError
+            If the recipe holds an argument the model does not have.
+        """
+        from neuroalign.data.specs import load_spec
+
+        settings = {**load_spec(spec).recipe(recipe), **overrides}
+        known = set(cls().get_params())
+        unknown = sorted(set(settings) - known)
+        if unknown:
+            raise ParameterError(
+                f"recipe {recipe!r} holds arguments the model does not have: "
+                f"{', '.join(map(repr, unknown))}; it has: {', '.join(sorted(known))}."
+            )
+        return cls(**settings)
+
+    def fit(
+        self,
+        windows: xr.DataTree,
+        *,
+        label: str | Sequence[str] | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
+        """Fit encoders and decoders of all subjects.
+
+        Parameters
+        ----------
+        windows : DataTree
+            Windowed counts, one child per subject; give training trials only.
+        label : str or list of str, optional
+            Trial coordinate(s) by which trials are paired; by default the spec's label.
+        checkpoint : str or Path, optional
+            File that keeps the state of the fit; an interrupted fit goes on from it to the same
+            result, and a finished one removes it.
+
+        Returns
+        -------
+        SharedLatentModel
+            The model itself.
+
+        Raises
+        ------
+        DataError
+            If the windows are not what a fit needs: the message says what is missing where.
+        ParameterError
+            If an argument makes no sense.
+        TrainingError
+            If a loss is not finite.
+        """
+        settings = self.get_params(deep=False)
+        check_settings(settings)
+        datasets = dict(iterate_subjects(validate(windows, "windowed", argument="windows")))
+        label_used = resolve_label(datasets, label)
+        fitted = fit_model(
+            datasets,
+            label_used,
+            settings,
+            seed=resolve_seed(self.random_state),
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+        )
+        self._accept(fitted)
+        fitted.warn()
+        return self
+
+    def _accept(self, fitted: FittedModel) -> None:
+        """Take over the results of a fit, whether made just now or loaded."""
+        self.fitted_ = fitted
+        self.subjects_ = list(fitted.subjects)
+        self.unit_ids_ = {name: list(s.unit_ids) for name, s in fitted.subjects.items()}
+        self.classes_ = fitted.classes
+        self.label_ = fitted.label
+        self.history_: pd.DataFrame = fitted.history
+        self.best_epoch_ = fitted.best_epoch
+        self.alignment_ = fitted.alignment
+        self.saturation_ = fitted.saturation
+        self.seed_ = fitted.seed
+
+    def transform(self, windows: xr.DataTree) -> xr.DataTree:
+        """Encode every window of every subject.
+
+        Parameters
+        ----------
+        windows : DataTree
+            Windowed counts of some or all subjects of the fit, any trials.
+
+        Returns
+        -------
+        DataTree
+            `mean` and `scale` (trial, window, latent) of each subject's own posterior.
+
+        Raises
+        ------
+        DataError
+            If a subject, its units, bins or windows are not those of the fit.
+        """
+        results = {}
+        for name, dataset in self._known(windows):
+            posterior = encode_subject(self.fitted_, name, dataset)
+            results[name] = posterior
+        return build_tree(results)
+
+    def fit_transform(
+        self, windows: xr.DataTree, *, label: str | Sequence[str] | None = None
+    ) -> xr.DataTree:
+        """Fit, then encode the same windows; see `fit` and `transform`."""
+        return self.fit(windows, label=label).transform(windows)
+
+    def reconstruct(self, windows: xr.DataTree, *, keep_windows: bool = False) -> xr.DataTree:
+        """Decode every subject's own latent means to expected counts.
+
+        Parameters
+        ----------
+        windows : DataTree
+            Windowed counts of some or all subjects of the fit.
+        keep_windows : bool, default=False
+            Return each window's own expectation instead of their average in time.
+
+        Returns
+        -------
+        DataTree
+            `expected` (trial, unit, time), spikes per bin; with `keep_windows` (trial, window,
+            unit, lag).
+
+        Raises
+        ------
+        DataError
+            If a subject, its units, bins or windows are not those of the fit.
+        """
+        return build_tree(
+            {
+                name: impute_subject(self.fitted_, {name: dataset}, name, keep_windows=keep_windows)
+                for name, dataset in self._known(windows)
+            }
+        )
+
+    def impute(
+        self,
+        data: xr.DataTree,
+        *,
+        source: Sources,
+        target: str,
+        windows: bool = False,
+    ) -> xr.DataTree:
+        """Say what the target's units would have done in the source's trials.
+
+        Subjects that were not recorded together share label and time, so beyond these nothing
+        about a single trial of the target can be known.
+
+        Parameters
+        ----------
+        data : DataTree
+            Windowed counts that hold the source.
+        source : str or list of str
+            Whose trials are encoded. Several sources need equal trial ids (recorded together);
+            their expectations are averaged.
+        target : str
+            Whose units are imputed.
+        windows : bool, default=False
+            Return each window's own expectation instead of their average in time.
+
+        Returns
+        -------
+        DataTree
+            One child named after the target: `expected` (trial, unit, time), spikes per bin,
+            for the source's trials; with `windows` (trial, window, unit, lag).
+
+        Raises
+        ------
+        DataError
+            If a source is missing from the data, or several sources differ in their trials.
+        ParameterError
+            If source or target are no subjects of the fit.
+        """
+        check_is_fitted(self)
+        names = [source] if isinstance(source, str) else list(source)
+        for role, name in [*(("source", n) for n in names), ("target", target)]:
+            if name not in self.subjects_:
+                raise ParameterError(
+                    f"{role} must be a subject of the fit ({', '.join(self.subjects_)}), "
+                    f"got {name!r}."
+                )
+        if not names:
+            raise ParameterError("source must name at least one subject, got an empty list.")
+        known = dict(self._known(data, only=names))
+        return build_tree(
+            {target: impute_subject(self.fitted_, known, target, keep_windows=windows)}
+        )
+
+    def score(self, windows: xr.DataTree, *, label: str | Sequence[str] | None = None) -> float:
+        """Return minus the negative objective per row, in nats (higher is better).
+
+        Scores depend on beta, likelihood and scaling, and compare only where these are equal.
+
+        Parameters
+        ----------
+        windows : DataTree
+            Windowed counts of all subjects of the fit.
+        label : str or list of str, optional
+            By which rows are paired; the fit's label by default.
+
+        Raises
+        ------
+        DataError
+            If a subject is missing, or the data are not those of the fit.
+        """
+        check_is_fitted(self)
+        datasets = dict(self._known(windows))
+        missing = [name for name in self.subjects_ if name not in datasets]
+        if missing:
+            raise DataError(f"score needs every subject of the fit, missing: {', '.join(missing)}.")
+        used = self.label_ if label is None else label
+        return score_model(self.fitted_, {name: datasets[name] for name in self.subjects_}, used)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model as a folder of safetensors, JSON and CSV; see `load`.
+
+        Raises
+        ------
+        ModelFileError
+            If the folder exists and `overwrite` is not set.
+        """
+        from neuroalign.persistence import save_fitted
+
+        check_is_fitted(self)
+        return save_fitted(self.fitted_, self.get_params(deep=False), Path(path), overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto") -> Self:
+        """Read a saved model; nothing in the files is executed.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder that `save` wrote.
+        device : str, default="auto"
+            Where the model is to work.
+
+        Raises
+        ------
+        ModelFileError
+            If the folder is no saved model, is damaged, or is of a newer format.
+        """
+        from neuroalign.persistence import load_fitted
+
+        fitted, settings = load_fitted(Path(path), device)
+        model = cls(**settings)
+        model._accept(fitted)
+        return model
+
+    def summary(self) -> str:
+        """Say in a few lines what was fitted and how it went."""
+        check_is_fitted(self)
+        return self.fitted_.summary()
+
+    def _known(
+        self, windows: xr.DataTree, only: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, xr.Dataset]]:
+        """Yield subjects of the data after checking that they are those of the fit."""
+        check_is_fitted(self)
+        validate(windows, "windowed", argument="windows")
+        names = list(windows.children) if only is None else list(only)
+        for name in names:
+            if name not in windows.children:
+                raise DataError(
+                    f"no subject {name!r} in the data; it holds: {', '.join(windows.children)}."
+                )
+            if name not in self.subjects_:
+                raise DataError(
+                    f"subject {name!r} was not in the fit, which knows: "
+                    f"{', '.join(self.subjects_)}."
+                )
+            yield name, windows[name].to_dataset()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn whether the model was fitted."""
+        return hasattr(self, "fitted_")

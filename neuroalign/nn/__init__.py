@@ -1,0 +1,1 @@
+"""Networks, likelihoods, sharing rules and the objective: tensors only, nothing about animals."""

@@ -1,0 +1,125 @@
+"""A variational autoencoder of several modalities; what they are, it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from neuroalign.nn.likelihoods import Likelihood
+from neuroalign.nn.random import RandomStreams
+from neuroalign.nn.sharing import SHARING_RULES, SharingOptions
+
+
+@dataclass(frozen=True)
+class ObjectiveTerms:
+    """The parts of the negative objective, averaged over the rows of a batch.
+
+    Attributes
+    ----------
+    reconstruction : Tensor of shape (modality, replicate)
+        −log p(x_m | z_m), in nats per row.
+    regularisation : Tensor of shape (replicate,)
+        R, in nats per row.
+    """
+
+    reconstruction: Tensor
+    regularisation: Tensor
+
+    def total(self, beta: Tensor | float) -> Tensor:
+        """Return the negative objective Σ_m reconstruction_m + β·R, shape (replicate,)."""
+        return self.reconstruction.sum(0) + beta * self.regularisation
+
+
+class MultimodalVAE(nn.Module):
+    """One encoder, decoder and likelihood per modality, and a rule by which they share.
+
+    Parameters
+    ----------
+    encoders, decoders : sequence of Module
+        In the order of the modalities.
+    likelihoods : sequence of Likelihood
+        What each modality's observations are.
+    sharing : str
+        A name from `neuroalign.nn.sharing.SHARING_RULES`.
+    options : SharingOptions
+        Passed to the sharing rule.
+    weights : sequence of float, optional
+        Weight of each modality's reconstruction term, by default 1.
+    """
+
+    def __init__(
+        self,
+        encoders: Sequence[nn.Module],
+        decoders: Sequence[nn.Module],
+        likelihoods: Sequence[Likelihood],
+        *,
+        sharing: str = "mm-vamp",
+        options: SharingOptions | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+        self.decoders = nn.ModuleList(decoders)
+        self.likelihoods = nn.ModuleList(likelihoods)
+        self.sharing = sharing
+        self.options = options or SharingOptions()
+        self.weights = tuple(weights) if weights is not None else (1.0,) * len(self.encoders)
+
+    @property
+    def n_modalities(self) -> int:
+        """How many modalities there are."""
+        return len(self.encoders)
+
+    def encode(self, inputs: Sequence[Tensor], streams: RandomStreams | None = None) -> Normal:
+        """Return all unimodal posteriors, stacked to (modality, replicate, row, latent)."""
+        posteriors = [encoder(x, streams) for encoder, x in zip(self.encoders, inputs, strict=True)]
+        return Normal(
+            torch.stack([q.mean for q in posteriors]),
+            torch.stack([q.scale for q in posteriors]),
+            validate_args=False,
+        )
+
+    def forward(
+        self,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        streams: RandomStreams,
+        *,
+        training: bool,
+        present: Tensor | None = None,
+    ) -> ObjectiveTerms:
+        """Compute the terms of the negative objective for one batch of rows.
+
+        Parameters
+        ----------
+        inputs : sequence of Tensor, (replicate, row, feature)
+            What the encoders see, a tensor per modality.
+        targets : sequence of Tensor, (replicate, row, feature)
+            What the likelihoods model.
+        streams : RandomStreams
+            Draws posterior samples and dropout.
+        training : bool
+            Whether dropout is on.
+        present : Tensor of bool, (modality, replicate, row), optional
+            Which modalities each row has; all by default.
+        """
+        posteriors = self.encode(inputs, streams if training else None)
+        shared = SHARING_RULES[self.sharing](posteriors, streams, self.options, present)
+        rows = []
+        for m, target in enumerate(targets):
+            parameters = self.decoders[m](shared.latents[m])
+            if parameters.dtype == torch.bfloat16:
+                parameters = parameters.float()
+            row = self.likelihoods[m].row_log_prob(parameters, target)  # type: ignore[operator]
+            if present is not None:
+                row = torch.where(present[m], row, torch.zeros_like(row))
+            rows.append(-self.weights[m] * row.mean(-1))
+        return ObjectiveTerms(torch.stack(rows), shared.regularisation.mean(-1))
+
+    def set_options(self, options: SharingOptions) -> None:
+        """Change what the sharing rule is told, for example by a schedule."""
+        self.options = options

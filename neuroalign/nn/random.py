@@ -1,0 +1,68 @@
+"""Random numbers drawn from one generator per replicate, never from torch's global one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class RandomStreams:
+    """One random generator per replicate, so that a replicate draws as it would alone.
+
+    Every draw has a leading replicate dimension; replicate r of it depends only on seed r
+    (and on the keys of the last `reseed`), not on how many replicates there are.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        One seed per replicate.
+    device : torch.device or str
+        Where the numbers are drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.seeds = tuple(int(seed) for seed in seeds)
+        self.device = torch.device(device)
+        self._generators = [torch.Generator(device=self.device) for _ in self.seeds]
+        self.reseed(0)
+
+    @property
+    def n_replicates(self) -> int:
+        """How many replicates draw side by side."""
+        return len(self.seeds)
+
+    def reseed(self, *keys: int) -> None:
+        """Set every generator to a state that depends on its seed and on `keys` alone.
+
+        Called with the epoch's number, it makes a fit resumable without storing the state of
+        any generator.
+        """
+        for seed, generator in zip(self.seeds, self._generators, strict=True):
+            words = np.random.SeedSequence([seed, *keys]).generate_state(2, np.uint32)
+            # torch keeps 64 bits of seed on the CPU and on CUDA; 63 keep it positive everywhere
+            generator.manual_seed((int(words[0]) << 31) ^ int(words[1]))
+
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw standard normal numbers of shape (replicate, *shape)."""
+        return torch.stack(
+            [
+                torch.randn(shape, generator=generator, device=self.device, dtype=dtype)
+                for generator in self._generators
+            ]
+        )
+
+    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw numbers uniform on [0, 1) of shape (replicate, *shape)."""
+        return torch.stack(
+            [
+                torch.rand(shape, generator=generator, device=self.device, dtype=dtype)
+                for generator in self._generators
+            ]
+        )
+
+    def permutation(self, *shape: int) -> Tensor:
+        """Draw permutations of the last dimension, of shape (replicate, *shape)."""
+        return self.uniform(*shape, dtype=torch.float64).argsort(dim=-1)

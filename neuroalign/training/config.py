@@ -1,0 +1,41 @@
+"""Settings of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16", "float64"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how fast to train.
+
+    Attributes
+    ----------
+    max_epochs : int
+        Epochs after which training ends in any case.
+    batch_size : int
+        Rows per step, about: batches of an epoch are made equally large.
+    learning_rate, weight_decay : float
+        Of the Adam optimiser.
+    patience : int or None
+        Epochs without a better validation objective after which a replicate stops; None
+        trains to the end and keeps the last weights.
+    gradient_clip : float or None
+        Largest norm of one replicate's gradient.
+    precision : str
+        "float32", "bfloat16" (products in bfloat16, everything else in float32) or "float64".
+    checkpoint_seconds : float
+        Least time between two checkpoints, in seconds.
+    """
+
+    max_epochs: int = 100
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    patience: int | None = 10
+    gradient_clip: float | None = None
+    precision: Precision = "float32"
+    checkpoint_seconds: float = 30.0

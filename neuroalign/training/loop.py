@@ -1,0 +1,356 @@
+"""The training loop: one path for one fit or for many replicates side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from neuroalign.errors import ModelFileError, TrainingError
+from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveTerms
+from neuroalign.nn.random import RandomStreams
+from neuroalign.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from neuroalign.training.config import TrainingConfig
+from neuroalign.training.pairing import RowPlan, Rows
+from neuroalign.training.sources import Source
+
+# keys of the random streams: epochs count from 1, so these never meet them
+VALIDATION_ROWS: Final = 2**31 - 1
+VALIDATION_NOISE: Final = 2**31 - 2
+EVALUATION_ROWS: Final = 2048  # rows evaluated at once, which bounds memory
+
+HistoryRow = dict[str, float]
+EpochCallback = Callable[[int, HistoryRow], None]
+
+
+@dataclass
+class TrainingSet:
+    """What a fit works on.
+
+    Attributes
+    ----------
+    names : sequence of str
+        The modalities' names, for messages and for the history.
+    sources : sequence of Source
+        Examples of each modality.
+    training_rows : RowPlan
+        Rows to train on.
+    validation_rows : RowPlan or None
+        Rows of held-out trials, which decide when to stop.
+    """
+
+    names: Sequence[str]
+    sources: Sequence[Source]
+    training_rows: RowPlan
+    validation_rows: RowPlan | None = None
+
+
+@dataclass
+class FitProgress:
+    """How far a fit has come, per replicate.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    history : list of list of dict
+        For each replicate, a row per epoch in which it was active.
+    best_score : list of float
+        Lowest validation objective so far, nats per row.
+    best_epoch : list of int
+        When it was reached.
+    best_weights : dict
+        The weights of that epoch (empty without validation).
+    """
+
+    epoch: int
+    history: list[list[HistoryRow]]
+    best_score: list[float]
+    best_epoch: list[int]
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def is_active(self, replicate: int, patience: int | None) -> bool:
+        """Tell whether a replicate still trains."""
+        return patience is None or self.epoch - self.best_epoch[replicate] < patience
+
+
+def train(
+    vae: MultimodalVAE,
+    data: TrainingSet,
+    config: TrainingConfig,
+    *,
+    beta: Tensor,
+    streams: RandomStreams,
+    on_epoch: EpochCallback | None = None,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+) -> FitProgress:
+    """Minimise the negative objective and leave the chosen weights in `vae`.
+
+    Parameters
+    ----------
+    vae : MultimodalVAE
+        Changed in place.
+    data : TrainingSet
+        Sources and rows.
+    config : TrainingConfig
+        How long and how fast.
+    beta : Tensor of shape (replicate,)
+        Weight of R.
+    streams : RandomStreams
+        A generator per replicate; reseeded by epoch, so that a fit can be resumed.
+    on_epoch : callable, optional
+        Called with the number of epochs done and the history row of the first replicate.
+    checkpoint : Path, optional
+        Where to keep the state of the fit; if the file is there, the fit goes on from it.
+    fingerprint : str
+        Says what is being fitted; a checkpoint of something else is refused.
+
+    Raises
+    ------
+    TrainingError
+        If a loss is not finite; the message names the modality.
+    ModelFileError
+        If the checkpoint is damaged or belongs to another fit.
+    """
+    optimiser = torch.optim.Adam(
+        vae.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    progress = FitProgress(
+        0,
+        [[] for _ in beta],
+        [math.inf for _ in beta],
+        [0 for _ in beta],
+    )
+    if checkpoint is not None and checkpoint.exists():
+        progress = _resume(checkpoint, vae, optimiser, fingerprint)
+    patience = config.patience if data.validation_rows is not None else None
+    held_out = _validation_rows(data, streams)
+    saved_at = time.monotonic()
+    try:
+        while progress.epoch < config.max_epochs and any(
+            progress.is_active(r, patience) for r in range(len(beta))
+        ):
+            streams.reseed(progress.epoch + 1)
+            trained = _train_epoch(vae, data, config, optimiser, beta, streams)
+            validated = None
+            if held_out is not None:
+                streams.reseed(VALIDATION_NOISE)
+                validated = evaluate_rows(vae, data.sources, held_out, streams, config.precision)
+            _record(progress, vae, data.names, trained, validated, beta, patience)
+            if on_epoch is not None:
+                on_epoch(progress.epoch, progress.history[0][-1])
+            if checkpoint is not None and time.monotonic() - saved_at > config.checkpoint_seconds:
+                _save(checkpoint, vae, optimiser, progress, fingerprint)
+                saved_at = time.monotonic()
+    except KeyboardInterrupt:
+        if checkpoint is not None:
+            _save(checkpoint, vae, optimiser, progress, fingerprint)
+        raise
+    if progress.best_weights and patience is not None:
+        vae.load_state_dict(progress.best_weights)
+    return progress
+
+
+def _train_epoch(
+    vae: MultimodalVAE,
+    data: TrainingSet,
+    config: TrainingConfig,
+    optimiser: torch.optim.Optimizer,
+    beta: Tensor,
+    streams: RandomStreams,
+) -> ObjectiveTerms:
+    """Take one pass over the rows; return the mean terms, left on the device until the end."""
+    rows = data.training_rows.draw(streams)
+    n_rows = data.training_rows.n_rows
+    n_batches = max(1, round(n_rows / config.batch_size))
+    size = n_rows // n_batches  # equal batches: at most n_batches − 1 rows sit out an epoch
+    reconstruction = torch.zeros(len(data.sources), len(beta), device=beta.device)
+    regularisation = torch.zeros(len(beta), device=beta.device)
+    for start in range(0, n_batches * size, size):
+        terms = _terms(
+            vae, data.sources, rows.batch(start, start + size), streams, config.precision, True
+        )
+        optimiser.zero_grad(set_to_none=True)
+        # replicates are summed, never averaged: each keeps the gradient it would have alone
+        terms.total(beta).sum().backward()  # type: ignore[no-untyped-call]
+        if config.gradient_clip is not None:
+            clip_gradients(vae, config.gradient_clip)
+        optimiser.step()
+        reconstruction += terms.reconstruction.detach()
+        regularisation += terms.regularisation.detach()
+    return ObjectiveTerms(reconstruction / n_batches, regularisation / n_batches)
+
+
+def _terms(
+    vae: MultimodalVAE,
+    sources: Sequence[Source],
+    rows: Rows,
+    streams: RandomStreams,
+    precision: str,
+    training: bool,
+) -> ObjectiveTerms:
+    gathered = [source.gather(rows.index[..., m]) for m, source in enumerate(sources)]
+    present = None if rows.present is None else rows.present.permute(2, 0, 1)
+    context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if precision == "bfloat16":
+        context = torch.autocast(rows.index.device.type, dtype=torch.bfloat16)
+    with context:
+        terms: ObjectiveTerms = vae(
+            [inputs for inputs, _ in gathered],
+            [targets for _, targets in gathered],
+            streams,
+            training=training,
+            present=present,
+        )
+    return terms
+
+
+@torch.no_grad()
+def evaluate_rows(
+    vae: MultimodalVAE,
+    sources: Sequence[Source],
+    rows: Rows,
+    streams: RandomStreams,
+    precision: str = "float32",
+) -> ObjectiveTerms:
+    """Return the mean terms of the negative objective over rows, without dropout."""
+    n_rows = rows.index.shape[1]
+    reconstruction: Tensor | float = 0.0
+    regularisation: Tensor | float = 0.0
+    for start in range(0, n_rows, EVALUATION_ROWS):
+        part = rows.batch(start, min(start + EVALUATION_ROWS, n_rows))
+        share = part.index.shape[1] / n_rows
+        terms = _terms(vae, sources, part, streams, precision, False)
+        reconstruction = reconstruction + terms.reconstruction * share
+        regularisation = regularisation + terms.regularisation * share
+    return ObjectiveTerms(torch.as_tensor(reconstruction), torch.as_tensor(regularisation))
+
+
+@torch.no_grad()
+def clip_gradients(vae: MultimodalVAE, largest: float) -> None:
+    """Shorten each replicate's gradient to at most `largest`, whatever the others' are."""
+    gradients = [p.grad for p in vae.parameters() if p.grad is not None]
+    norm = torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
+    factor = (largest / norm.clamp_min(1e-12)).clamp_max(1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.reshape(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _validation_rows(data: TrainingSet, streams: RandomStreams) -> Rows | None:
+    if data.validation_rows is None:
+        return None
+    streams.reseed(VALIDATION_ROWS)  # the same rows in every epoch: scores are comparable
+    return data.validation_rows.draw(streams)
+
+
+def _record(
+    progress: FitProgress,
+    vae: MultimodalVAE,
+    names: Sequence[str],
+    trained: ObjectiveTerms,
+    validated: ObjectiveTerms | None,
+    beta: Tensor,
+    patience: int | None,
+) -> None:
+    """Add the epoch to the history and keep the weights of replicates that got better."""
+    parts = {"": trained} | ({} if validated is None else {"validation_": validated})
+    host = {
+        prefix: (t.reconstruction.cpu(), t.regularisation.cpu(), t.total(beta).cpu())
+        for prefix, t in parts.items()
+    }
+    active = [r for r in range(len(beta)) if progress.is_active(r, patience)]
+    progress.epoch += 1
+    improved = []
+    for r in active:
+        row: HistoryRow = {"epoch": progress.epoch}
+        for prefix, (reconstruction, regularisation, total) in host.items():
+            row[f"{prefix}objective"] = float(total[r])
+            row[f"{prefix}reconstruction"] = float(reconstruction[:, r].sum())
+            row[f"{prefix}regularisation"] = float(regularisation[r])
+            for m, name in enumerate(names):
+                row[f"{prefix}reconstruction[{name}]"] = float(reconstruction[m, r])
+        _check_finite(row, names, progress.epoch)
+        progress.history[r].append(row)
+        if validated is not None and row["validation_objective"] < progress.best_score[r]:
+            progress.best_score[r] = row["validation_objective"]
+            progress.best_epoch[r] = progress.epoch
+            improved.append(r)
+    if validated is not None and patience is not None and improved:
+        _keep(progress, vae, improved)
+
+
+@torch.no_grad()
+def _keep(progress: FitProgress, vae: MultimodalVAE, replicates: list[int]) -> None:
+    weights = vae.state_dict()
+    if not progress.best_weights:
+        progress.best_weights = {name: value.clone() for name, value in weights.items()}
+        return
+    for name, value in weights.items():
+        progress.best_weights[name][replicates] = value[replicates]
+
+
+def _check_finite(row: HistoryRow, names: Sequence[str], epoch: int) -> None:
+    broken = [name for name in names if not math.isfinite(row[f"reconstruction[{name}]"])]
+    if broken:
+        raise TrainingError(
+            f"the reconstruction term of {', '.join(map(repr, broken))} is not finite in epoch "
+            f"{epoch}; lower the learning rate, set gradient_clip, or look at the counts of "
+            "these subjects."
+        )
+    if not math.isfinite(row["regularisation"]):
+        raise TrainingError(
+            f"the regularisation term is not finite in epoch {epoch}; lower the learning rate "
+            "or set gradient_clip."
+        )
+
+
+def _save(
+    path: Path,
+    vae: MultimodalVAE,
+    optimiser: torch.optim.Optimizer,
+    progress: FitProgress,
+    fingerprint: str,
+) -> None:
+    tensors = {f"weights/{name}": value for name, value in vae.state_dict().items()}
+    tensors |= {f"best/{name}": value for name, value in progress.best_weights.items()}
+    for number, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"adam/{number}/{name}": value for name, value in moments.items()}
+    state = {key: value for key, value in vars(progress).items() if key != "best_weights"}
+    write_checkpoint(path, Checkpoint(tensors, state | {"fingerprint": fingerprint}))
+
+
+def _resume(
+    path: Path, vae: MultimodalVAE, optimiser: torch.optim.Optimizer, fingerprint: str
+) -> FitProgress:
+    saved = read_checkpoint(path, next(vae.parameters()).device)
+    state = dict(saved.state)
+    if state.pop("fingerprint", None) != fingerprint:
+        raise ModelFileError(
+            f"the checkpoint {path} belongs to another fit (other data or other settings); "
+            "delete it, or give another path."
+        )
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "adam": {}}
+    for name, value in saved.tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = value
+    vae.load_state_dict(parts["weights"])
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["adam"].items():
+        number, _, moment = name.partition("/")
+        moments.setdefault(int(number), {})[moment] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    return FitProgress(**state, best_weights=parts["best"])
+
+
+def describe(config: TrainingConfig) -> dict[str, Any]:
+    """Return the settings as JSON would hold them."""
+    return asdict(config)

@@ -1,0 +1,141 @@
+"""Rows: which example of each modality stands beside which of the others.
+
+Modalities were recorded separately, so a row takes, for one label and one window position,
+one trial of each. Whoever pairs by label has used the label: see the page on pairing and
+leakage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from neuroalign.nn.random import RandomStreams
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one epoch.
+
+    Attributes
+    ----------
+    index : Tensor of int64, (replicate, row, modality)
+        The example each modality contributes.
+    present : Tensor of bool, (replicate, row, modality), or None
+        Whether the modality takes part in the row; None means everywhere.
+    """
+
+    index: Tensor
+    present: Tensor | None = None
+
+    def batch(self, start: int, stop: int) -> Rows:
+        """Return the rows from `start` to `stop`."""
+        present = None if self.present is None else self.present[:, start:stop]
+        return Rows(self.index[:, start:stop], present)
+
+
+class RowPlan(Protocol):
+    """Draws the rows of an epoch, always equally many."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows an epoch has."""
+        ...
+
+    def draw(self, streams: RandomStreams) -> Rows:
+        """Draw the rows of one epoch, shuffled."""
+        ...
+
+
+class ResampledRows:
+    """Partners are drawn anew whenever rows are drawn, and all trials are used.
+
+    An epoch has, per label and window position, as many rows as the modality with most trials
+    of that label has trials; the others' trials come round equally often (to within one).
+
+    Parameters
+    ----------
+    members : sequence (modality) of sequences (label) of Tensor of int64
+        Trials of each label; a modality without a label has an empty tensor there.
+    n_windows : int
+        Window positions of a trial.
+    """
+
+    def __init__(self, members: Sequence[Sequence[Tensor]], n_windows: int) -> None:
+        self.members = members
+        self.n_windows = n_windows
+        n_labels = len(members[0])
+        self._sizes = [max(len(m[label]) for m in members) for label in range(n_labels)]
+        self._complete = all(len(trials) > 0 for m in members for trials in m)
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows an epoch has."""
+        return sum(self._sizes) * self.n_windows
+
+    def draw(self, streams: RandomStreams) -> Rows:
+        """Draw the rows of one epoch, shuffled."""
+        columns, presence = [], []
+        for modality in self.members:
+            pieces = [
+                self._examples(trials, size, streams)
+                for trials, size in zip(modality, self._sizes, strict=True)
+            ]
+            columns.append(torch.cat(pieces, dim=1))
+            presence += [
+                torch.full((size * self.n_windows,), len(trials) > 0, device=streams.device)
+                for trials, size in zip(modality, self._sizes, strict=True)
+            ]
+        index = torch.stack(columns, dim=-1)
+        order = streams.permutation(self.n_rows)
+        shuffled = index.gather(1, order.unsqueeze(-1).expand_as(index))
+        if self._complete:
+            return Rows(shuffled)
+        there = torch.cat(presence).reshape(len(self.members), -1).T
+        return Rows(shuffled, there[order])
+
+    def _examples(self, trials: Tensor, size: int, streams: RandomStreams) -> Tensor:
+        """Return (replicate, window · slot) examples of one modality and label."""
+        window = torch.arange(self.n_windows, device=streams.device).unsqueeze(-1)
+        if len(trials) == 0:  # absent: any example will do, nothing of it is used
+            return window.expand(streams.n_replicates, -1, size).reshape(streams.n_replicates, -1)
+        turn = streams.permutation(self.n_windows, size) % len(trials)
+        # the second permutation lets chance decide whose turn comes once more often
+        order = streams.permutation(self.n_windows, len(trials))
+        chosen = trials[order.gather(-1, turn)]
+        return (chosen * self.n_windows + window).flatten(1)
+
+
+class FixedRows:
+    """The same rows in every epoch, in a new order: pairing by rank or by trial.
+
+    Parameters
+    ----------
+    trials : Tensor of int64, (partnership, modality)
+        Which trials stand beside each other.
+    n_windows : int
+        Window positions of a trial.
+    present : Tensor of bool, (partnership, modality), optional
+        Whether the modality has that trial.
+    """
+
+    def __init__(self, trials: Tensor, n_windows: int, present: Tensor | None = None) -> None:
+        window = torch.arange(n_windows, device=trials.device)
+        index = trials.unsqueeze(1) * n_windows + window.unsqueeze(-1)
+        self.index = index.flatten(0, 1)
+        self.present = None if present is None else present.repeat_interleave(n_windows, dim=0)
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows an epoch has."""
+        return len(self.index)
+
+    def draw(self, streams: RandomStreams) -> Rows:
+        """Return the rows in a new order for every replicate."""
+        order = streams.permutation(self.n_rows)
+        present = None if self.present is None else self.present[order]
+        return Rows(self.index[order], present)

@@ -1,0 +1,110 @@
+"""Where a modality's examples come from: spike counts on the device, windows cut on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Source(Protocol):
+    """Examples of one modality, numbered from zero."""
+
+    @property
+    def n_examples(self) -> int:
+        """How many examples there are."""
+        ...
+
+    def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the encoder sees and what the likelihood models, of these examples."""
+        ...
+
+
+@dataclass(frozen=True)
+class FeatureScaling:
+    """How counts become the encoder's input: (f(counts) − shift) · gain.
+
+    Attributes
+    ----------
+    square_root : bool
+        Whether f is the square root (otherwise the identity).
+    shift, gain : Tensor of shape (feature,)
+        Statistics of the training trials; a constant feature has gain zero.
+    """
+
+    square_root: bool
+    shift: Tensor
+    gain: Tensor
+
+    def __call__(self, counts: Tensor) -> Tensor:
+        """Scale float counts of shape (..., feature)."""
+        values = counts.sqrt() if self.square_root else counts.clone()
+        return values.sub_(self.shift).mul_(self.gain)  # in place: this runs once a step
+
+    def undo(self, scaled: Tensor) -> Tensor:
+        """Return f(counts) from scaled values; constant features come back as their constant."""
+        spread = torch.where(self.gain > 0, self.gain, 1.0).reciprocal()
+        return torch.where(self.gain > 0, scaled * spread, 0.0) + self.shift
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> FeatureScaling:
+        """Return the same scaling on a device and in a precision."""
+        return FeatureScaling(
+            self.square_root, self.shift.to(device, dtype), self.gain.to(device, dtype)
+        )
+
+
+class WindowSource:
+    """Windows of one modality's spike counts; example trial · n_windows + window.
+
+    Parameters
+    ----------
+    counts : Tensor of integers, (trial, time, unit)
+        Time-major, so that a window is one contiguous piece; overlap is never stored.
+    starts : Tensor of int64, (window,)
+        First time bin of each window.
+    n_lags : int
+        Bins per window.
+    scaling : FeatureScaling
+        For the features in the order (lag, unit).
+    target_counts : bool
+        Whether the likelihood models counts rather than scaled features.
+    """
+
+    def __init__(
+        self,
+        counts: Tensor,
+        starts: Tensor,
+        n_lags: int,
+        scaling: FeatureScaling,
+        *,
+        target_counts: bool,
+    ) -> None:
+        n_trials, n_times, n_units = counts.shape
+        self.counts = counts.contiguous()
+        self.starts = starts
+        self.scaling = scaling
+        self.target_counts = target_counts
+        self.n_features = n_lags * n_units
+        # every window as a view: neighbours overlap in memory and none is copied
+        self._pieces = self.counts.as_strided(
+            (n_trials, n_times - n_lags + 1, self.n_features), (n_times * n_units, n_units, 1)
+        )
+
+    @property
+    def n_examples(self) -> int:
+        """How many windows there are in all trials."""
+        return len(self.counts) * len(self.starts)
+
+    def window_counts(self, index: Tensor) -> Tensor:
+        """Return the counts of these windows as floats, (..., feature)."""
+        trial = torch.div(index, len(self.starts), rounding_mode="floor")
+        window = index - trial * len(self.starts)
+        return self._pieces[trial, self.starts[window]].to(self.scaling.shift.dtype)
+
+    def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scaled features, and counts or the same features as the target."""
+        counts = self.window_counts(index)
+        features = self.scaling(counts)
+        return features, counts if self.target_counts else features
