@@ -24,17 +24,32 @@ _HOMES = {
     "SpecError": "errors",
     "TrainingError": "errors",
     "bin_spikes": "data.binning",
+    "cross_validate": "analysis.crossvalidation",
+    "decode_labels": "analysis.decoding",
     "from_arrays": "data.arrays",
+    "imputation_to_frame": "analysis.imputation",
     "inspect_nwb": "data.inspection",
-    "keep_labels": "data.splits",
+    "keep_labels": "data.trial_selection",
+    "keep_spec_trials": "data.trial_selection",
     "kfold_trials": "data.splits",
     "load_spec": "data.specs",
     "load_tree": "data.storage",
+    "pca_latents": "analysis.baselines",
+    "plot_history": "analysis.plots",
+    "plot_imputation": "analysis.plots",
+    "plot_latents": "analysis.plots",
+    "plot_quality": "analysis.plots",
+    "plot_score_matrix": "analysis.plots",
+    "plot_trajectories": "analysis.plots",
     "quality_report": "data.quality",
+    "raw_features": "analysis.baselines",
     "read_nwb": "data.nwb",
     "read_odor_sequence": "data.odor_sequence",
+    "reconstruction_scores": "analysis.imputation",
     "save_tree": "data.storage",
-    "select_trials": "data.splits",
+    "score_imputation": "analysis.imputation",
+    "scores_to_frame": "analysis.decoding",
+    "select_trials": "data.trial_selection",
     "simulate_recordings": "data.simulate",
     "slide_windows": "data.windows",
     "split_trials": "data.splits",
@@ -43,6 +58,22 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from neuroalign.analysis.baselines import pca_latents, raw_features
+    from neuroalign.analysis.crossvalidation import cross_validate
+    from neuroalign.analysis.decoding import decode_labels, scores_to_frame
+    from neuroalign.analysis.imputation import (
+        imputation_to_frame,
+        reconstruction_scores,
+        score_imputation,
+    )
+    from neuroalign.analysis.plots import (
+        plot_history,
+        plot_imputation,
+        plot_latents,
+        plot_quality,
+        plot_score_matrix,
+        plot_trajectories,
+    )
     from neuroalign.data.arrays import from_arrays
     from neuroalign.data.binning import bin_spikes
     from neuroalign.data.inspection import inspect_nwb
@@ -52,8 +83,9 @@ if TYPE_CHECKING:
     from neuroalign.data.quality import quality_report
     from neuroalign.data.simulate import simulate_recordings
     from neuroalign.data.specs import DataSpec, load_spec
-    from neuroalign.data.splits import keep_labels, kfold_trials, select_trials, split_trials
+    from neuroalign.data.splits import kfold_trials, split_trials
     from neuroalign.data.storage import load_tree, save_tree
+    from neuroalign.data.trial_selection import keep_labels, keep_spec_trials, select_trials
     from neuroalign.data.windows import slide_windows, window_view
     from neuroalign.errors import (
         AlignmentWarning,

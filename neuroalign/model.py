@@ -59,6 +59,8 @@ class SharedLatentModel(BaseEstimator):
     beta : float, default=0.3
         Weight of the regularisation term. It is not comparable between likelihoods, scalings
         or sharing rules: the default holds for the defaults of the others.
+    beta_warmup : int, default=0
+        Epochs over which beta rises linearly to its value.
     encoder_hidden, decoder_hidden : sequence of int or "input", default=(256, 256)
         Widths of hidden layers; empty is linear; "input" is two layers as wide as the
         subject's input, as in the paper.
@@ -135,6 +137,7 @@ class SharedLatentModel(BaseEstimator):
         likelihood: str = "gaussian",
         scaling: str = "sqrt-standard",
         beta: float = 0.3,
+        beta_warmup: int = 0,
         encoder_hidden: Hidden = (256, 256),
         decoder_hidden: Hidden = (256, 256),
         dropout: float = 0.0,
@@ -160,6 +163,7 @@ class SharedLatentModel(BaseEstimator):
         self.likelihood = likelihood
         self.scaling = scaling
         self.beta = beta
+        self.beta_warmup = beta_warmup
         self.encoder_hidden = encoder_hidden
         self.decoder_hidden = decoder_hidden
         self.dropout = dropout

@@ -66,6 +66,10 @@ def _check_fractions(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if not (optional and value is None) and (not _is_number(value) or value <= 0):
             raise ParameterError(f"{name} must be positive, got {value!r}.")
+    if not _is_integer(settings["beta_warmup"]) or settings["beta_warmup"] < 0:
+        raise ParameterError(
+            f"beta_warmup must be a number of epochs, 0 or more, got {settings['beta_warmup']!r}."
+        )
     patience = settings["patience"]
     if patience is not None and (not _is_integer(patience) or patience < 1):
         raise ParameterError(f"patience must be a positive integer or None, got {patience!r}.")

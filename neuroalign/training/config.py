@@ -16,6 +16,8 @@ class TrainingConfig:
     ----------
     max_epochs : int
         Epochs after which training ends in any case.
+    beta_warmup : int
+        Epochs over which the weight of R rises linearly to its value; 0 has it from the start.
     batch_size : int
         Rows per step, about: batches of an epoch are made equally large.
     learning_rate, weight_decay : float
@@ -32,6 +34,7 @@ class TrainingConfig:
     """
 
     max_epochs: int = 100
+    beta_warmup: int = 0
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.0

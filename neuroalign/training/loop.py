@@ -139,7 +139,8 @@ def train(
             progress.is_active(r, patience) for r in range(len(beta))
         ):
             streams.reseed(progress.epoch + 1)
-            trained = _train_epoch(vae, data, config, optimiser, beta, streams)
+            ramp = min(1.0, (progress.epoch + 1) / (config.beta_warmup + 1))
+            trained = _train_epoch(vae, data, config, optimiser, beta * ramp, streams)
             validated = None
             if held_out is not None:
                 streams.reseed(VALIDATION_NOISE)
@@ -174,6 +175,7 @@ def _train_epoch(
     size = n_rows // n_batches  # equal batches: at most n_batches − 1 rows sit out an epoch
     reconstruction = torch.zeros(len(data.sources), len(beta), device=beta.device)
     regularisation = torch.zeros(len(beta), device=beta.device)
+    blamed = torch.zeros_like(reconstruction, dtype=torch.bool)
     for start in range(0, n_batches * size, size):
         terms = _terms(
             vae, data.sources, rows.batch(start, start + size), streams, config.precision, True
@@ -184,8 +186,13 @@ def _train_epoch(
         if config.gradient_clip is not None:
             clip_gradients(vae, config.gradient_clip)
         optimiser.step()
+        # a modality that breaks breaks all others one step later: remember who was first
+        broken = ~torch.isfinite(terms.reconstruction.detach())
+        blamed = torch.where(blamed.any(0), blamed, broken)
         reconstruction += terms.reconstruction.detach()
         regularisation += terms.regularisation.detach()
+    innocent = blamed.any(0) & ~blamed
+    reconstruction = torch.where(innocent, 0.0, reconstruction)
     return ObjectiveTerms(reconstruction / n_batches, regularisation / n_batches)
 
 

@@ -48,7 +48,9 @@ def test_pairwise_equals_the_sum_over_pairs(seed: int, modalities: int) -> None:
 def test_pairwise_keeps_its_digits_far_from_the_origin() -> None:
     q = posteriors(0)
     moved = Normal((q.mean + 300.0).float(), q.scale.float())
-    torch.testing.assert_close(pairwise_divergence(moved).double(), pairwise_divergence(q), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        pairwise_divergence(moved).double(), pairwise_divergence(q), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_standard_and_normal_divergence_equal_torch() -> None:
@@ -83,7 +85,9 @@ def test_absent_modalities_get_exactly_no_gradient() -> None:
 def test_mixture_is_bounded_per_sample(seed: int) -> None:
     """log(q/h) ≤ log M, and ≤ the mean pairwise log ratio on the same sample (Jensen)."""
     q = posteriors(seed, modalities=3)
-    noise = torch.randn(1, *q.mean.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(
+        1, *q.mean.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     summed = mixture_divergence(q, noise)
     assert (summed <= 3 * math.log(3) + 1e-9).all()
     sample = q.mean + q.scale * noise[0]
@@ -102,18 +106,26 @@ def quadrature(means: list[float], scales: list[float]) -> float:
         return float(parts[m].pdf(z) * (parts[m].logpdf(z) - log_mixture))
 
     for m, (mean, scale) in enumerate(zip(means, scales, strict=True)):
-        total += integrate.quad(integrand, mean - 12 * scale, mean + 12 * scale, args=(m,), limit=200)[0]
+        total += integrate.quad(
+            integrand, mean - 12 * scale, mean + 12 * scale, args=(m,), limit=200
+        )[0]
     return total
 
 
 @pytest.mark.parametrize(
     ("means", "scales"),
-    [([0.0, 1.0, -0.5], [1.0, 0.5, 0.7]), ([0.0, 0.0], [1.0, 1.0]), ([0.0, 60.0, -60.0], [1.0, 1.0, 1.0])],
+    [
+        ([0.0, 1.0, -0.5], [1.0, 0.5, 0.7]),
+        ([0.0, 0.0], [1.0, 1.0]),
+        ([0.0, 60.0, -60.0], [1.0, 1.0, 1.0]),
+    ],
 )
 def test_mixture_estimate_converges_to_quadrature(means: list[float], scales: list[float]) -> None:
     """Equations 8 to 10: 0 when posteriors coincide, M log M when they are disjoint."""
-    q = Normal(torch.tensor(means, dtype=torch.float64).reshape(-1, 1, 1, 1),
-               torch.tensor(scales, dtype=torch.float64).reshape(-1, 1, 1, 1))
+    q = Normal(
+        torch.tensor(means, dtype=torch.float64).reshape(-1, 1, 1, 1),
+        torch.tensor(scales, dtype=torch.float64).reshape(-1, 1, 1, 1),
+    )
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(200_000, *q.mean.shape, dtype=torch.float64, generator=generator)
     estimate = float(mixture_divergence(q, noise))
@@ -142,4 +154,6 @@ def test_gradients_are_right() -> None:
     noise = torch.randn(2, *q.mean.shape, dtype=torch.float64)
     inputs = (q.mean.requires_grad_(), q.scale.requires_grad_())
     assert torch.autograd.gradcheck(lambda m, s: pairwise_divergence(Normal(m, s, False)), inputs)
-    assert torch.autograd.gradcheck(lambda m, s: mixture_divergence(Normal(m, s, False), noise), inputs)
+    assert torch.autograd.gradcheck(
+        lambda m, s: mixture_divergence(Normal(m, s, False), noise), inputs
+    )

@@ -25,7 +25,9 @@ COUNTS = torch.poisson(PARAMETERS.exp(), generator=torch.Generator().manual_seed
         (PoissonLikelihood(), Poisson(PARAMETERS.exp())),
     ],
 )
-def test_log_probability_and_mean_equal_torch(likelihood: Likelihood, reference: torch.distributions.Distribution) -> None:
+def test_log_probability_and_mean_equal_torch(
+    likelihood: Likelihood, reference: torch.distributions.Distribution
+) -> None:
     expected = reference.log_prob(COUNTS)
     torch.testing.assert_close(likelihood.log_prob(PARAMETERS, COUNTS), expected)
     torch.testing.assert_close(likelihood.row_log_prob(PARAMETERS, COUNTS), expected.sum(-1))

@@ -48,7 +48,9 @@ def test_scales_stay_inside_their_bound_and_move_freely_near_one() -> None:
     raw = torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64, requires_grad=True)
     scale = bounded_scale(raw)
     bound = torch.tensor(LOG_SCALE_BOUND, dtype=torch.float64)
-    torch.testing.assert_close(scale.detach(), torch.stack([(-bound).exp(), torch.ones(()).double(), bound.exp()]))
+    torch.testing.assert_close(
+        scale.detach(), torch.stack([(-bound).exp(), torch.ones(()).double(), bound.exp()])
+    )
     scale[1].backward()
     assert raw.grad is not None
     assert float(raw.grad[1]) == pytest.approx(1.0)

@@ -12,7 +12,9 @@ from neuroalign.nn.sharing import SHARING_RULES, SharingOptions, aggregate
 def posteriors(replicates: int = 2) -> Normal:
     generator = torch.Generator().manual_seed(3)
     shape = (3, replicates, 4, 2)
-    return Normal(torch.randn(shape, generator=generator), torch.rand(shape, generator=generator) + 0.1)
+    return Normal(
+        torch.randn(shape, generator=generator), torch.rand(shape, generator=generator) + 0.1
+    )
 
 
 def test_aggregated_follows_equations_15_and_16() -> None:

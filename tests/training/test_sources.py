@@ -1,0 +1,61 @@
+"""Windows gathered on the device against windows written out."""
+
+import numpy as np
+import torch
+
+from neuroalign.training.sources import FeatureScaling, WindowSource
+
+
+def make(
+    target_counts: bool = False, square_root: bool = True
+) -> tuple[np.ndarray, np.ndarray, WindowSource]:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1.0, (6, 9, 4)).astype(np.uint8)
+    starts = np.array([0, 2, 5])
+    n_features = 3 * 4
+    scaling = FeatureScaling(
+        square_root,
+        torch.linspace(0, 1, n_features),
+        torch.cat([torch.zeros(1), torch.ones(n_features - 1) * 2]),
+    )
+    source = WindowSource(
+        torch.from_numpy(counts), torch.from_numpy(starts), 3, scaling, target_counts=target_counts
+    )
+    return counts, starts, source
+
+
+def test_gathered_windows_equal_windows_written_out() -> None:
+    counts, starts, source = make()
+    index = torch.tensor([[0, 5, 17], [3, 3, 10]])
+    written = np.stack(
+        [
+            [counts[i // 3, starts[i % 3] : starts[i % 3] + 3].reshape(-1) for i in row]
+            for row in index.tolist()
+        ]
+    )
+    np.testing.assert_array_equal(source.window_counts(index).numpy(), written)
+    expected = (np.sqrt(written.astype(float)) - source.scaling.shift.numpy()) * source.scaling.gain.numpy()
+    features, target = source.gather(index)
+    np.testing.assert_allclose(features.numpy(), expected, rtol=1e-5)
+    assert target is features
+    assert source.n_examples == 18
+
+
+def test_count_likelihoods_see_counts() -> None:
+    _, _, source = make(target_counts=True, square_root=False)
+    features, target = source.gather(torch.tensor([[4, 7]]))
+    assert torch.equal(target, source.window_counts(torch.tensor([[4, 7]])))
+    assert not torch.equal(features, target)
+
+
+def test_windows_share_the_memory_of_the_counts() -> None:
+    _, _, source = make()
+    assert source._pieces.untyped_storage().data_ptr() == source.counts.untyped_storage().data_ptr()
+
+
+def test_scaling_can_be_undone_and_constant_features_come_back() -> None:
+    _, _, source = make()
+    values = torch.rand(5, 12) * 3
+    back = source.scaling.undo(source.scaling(values.clone()))
+    torch.testing.assert_close(back[:, 1:], values.sqrt()[:, 1:])
+    assert (back[:, 0] == source.scaling.shift[0]).all()
