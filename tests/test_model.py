@@ -1,0 +1,503 @@
+"""SharedLatentModel on small simulations: the estimator's contract and its promises."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+import neuroalign as na
+from neuroalign.errors import DataError, ModelFileError, ParameterError
+from neuroalign.schema import build_tree, iterate_subjects, map_subjects
+
+UNITS = {"ada": 14, "bob": 11, "eve": 9}
+SMALL = {
+    "n_latents": 3,
+    "encoder_hidden": (16,),
+    "decoder_hidden": (16,),
+    "max_epochs": 12,
+    "learning_rate": 5e-3,
+    "random_state": 0,
+    "verbose": False,
+}
+
+
+def quiet_fit(
+    model: na.SharedLatentModel, windows: xr.DataTree, **arguments: object
+) -> na.SharedLatentModel:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.NeuroAlignWarning)
+        return model.fit(windows, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def windows() -> xr.DataTree:
+    recordings, _ = na.simulate_recordings(
+        units=UNITS, trials={"ada": 40, "bob": 48, "eve": 44}, mean_rate=8.0, random_state=1
+    )
+    return na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+
+
+@pytest.fixture(scope="module")
+def model(windows: xr.DataTree) -> na.SharedLatentModel:
+    return quiet_fit(na.SharedLatentModel(**SMALL), windows, label="odor")
+
+
+def test_scikit_learn_contract(windows: xr.DataTree) -> None:
+    model = na.SharedLatentModel(**SMALL)
+    copy = clone(model)
+    assert copy.get_params() == model.get_params()
+    assert copy.set_params(beta=0.5).beta == 0.5
+    assert "n_latents=3" in repr(model)
+    assert not [name for name in vars(model) if name.endswith("_")]
+    for method in ("transform", "reconstruct", "score"):
+        with pytest.raises(NotFittedError):
+            getattr(model, method)(windows)
+    with pytest.raises(NotFittedError):
+        model.impute(windows, source="ada", target="bob")
+    with pytest.raises(NotFittedError):
+        model.save("nowhere")
+
+
+def test_latents_carry_names_and_labels(model: na.SharedLatentModel, windows: xr.DataTree) -> None:
+    latents = model.transform(windows)
+    assert list(latents.children) == list(UNITS)
+    for name, data in iterate_subjects(latents):
+        source = windows[name]
+        assert data["mean"].dims == ("trial", "window", "latent")
+        assert (data["scale"] > 0).all()
+        for coordinate in ("trial", "window", "odor", "onset"):
+            xr.testing.assert_equal(data[coordinate].variable, source[coordinate].variable)
+        assert data.attrs["stage"] == "latents"
+    assert model.classes_.tolist() == ["A", "B", "C", "D"]
+    assert model.subjects_ == list(UNITS)
+    assert {name: len(ids) for name, ids in model.unit_ids_.items()} == UNITS
+
+
+def test_encoding_equals_encoding_written_out_windows(
+    model: na.SharedLatentModel, windows: xr.DataTree
+) -> None:
+    data = windows["bob"].to_dataset()
+    view = na.window_view(data)  # (trial, window, unit, lag)
+    counts = torch.from_numpy(np.ascontiguousarray(view.transpose(0, 1, 3, 2))).float()
+    fitted = model.fitted_
+    scaled = fitted.subjects["bob"].scaling(counts.flatten(2).flatten(0, 1))
+    with torch.no_grad():
+        expected = fitted.vae.encoders[1](scaled.unsqueeze(0)).mean[0]
+    found = model.transform(build_tree({"bob": data}))["bob"]["mean"].values.reshape(-1, 3)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_seed_gives_one_fit_and_leaves_global_state_alone(windows: xr.DataTree) -> None:
+    settings = SMALL | {"max_epochs": 3, "dropout": 0.2}
+    before, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    second = quiet_fit(clone(first), windows, label="odor")
+    third = quiet_fit(clone(first).set_params(random_state=1), windows, label="odor")
+    a, b, c = (m.transform(windows)["eve"]["mean"].values for m in (first, second, third))
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+    assert torch.equal(before, torch.get_rng_state())
+    np.testing.assert_array_equal(legacy, np.random.get_state()[1])  # noqa: NPY002
+    refitted = quiet_fit(first, windows, label="odor")
+    np.testing.assert_array_equal(refitted.transform(windows)["eve"]["mean"].values, b)
+
+
+def test_inputs_are_left_alone(windows: xr.DataTree) -> None:
+    before = {name: data.copy(deep=True) for name, data in iterate_subjects(windows)}
+    model = quiet_fit(na.SharedLatentModel(**SMALL | {"max_epochs": 1}), windows, label="odor")
+    model.transform(windows)
+    model.impute(windows, source="ada", target="eve")
+    for name, data in iterate_subjects(windows):
+        assert before[name].identical(data)
+
+
+def test_validation_trials_are_whole_trials_apart_from_training(
+    model: na.SharedLatentModel, windows: xr.DataTree
+) -> None:
+    for name, held in model.fitted_.validation_trials.items():
+        odors = windows[name]["odor"].sel(trial=held).values
+        assert set(odors) == set("ABCD")
+        share = len(held) / windows[name].sizes["trial"]
+        assert share == pytest.approx(model.validation_fraction, abs=0.06)
+
+
+def test_scaling_comes_from_training_trials_alone(
+    model: na.SharedLatentModel, windows: xr.DataTree
+) -> None:
+    held = model.fitted_.validation_trials["ada"]
+    data = windows["ada"].to_dataset()
+    kept = data.isel(trial=~np.isin(data["trial"].values, held))
+    view = np.sqrt(na.window_view(kept).astype(float)).transpose(0, 1, 3, 2)
+    features = view.reshape(-1, view.shape[2] * view.shape[3])
+    np.testing.assert_allclose(
+        model.fitted_.subjects["ada"].scaling.shift, features.mean(0), rtol=1e-5
+    )
+    spread = features.std(0)
+    gain = model.fitted_.subjects["ada"].scaling.gain.numpy()
+    np.testing.assert_allclose(gain[spread > 0], 1 / spread[spread > 0], rtol=1e-4)
+
+
+def test_reconstructed_counts_are_positive_and_sum_to_the_counts(
+    model: na.SharedLatentModel, windows: xr.DataTree
+) -> None:
+    for name, data in iterate_subjects(model.reconstruct(windows)):
+        expected = data["expected"]
+        assert expected.dims == ("trial", "unit", "time")
+        assert (expected > 0).all()
+        real = windows[name]["counts"].sum(("trial", "time"))
+        xr.testing.assert_allclose(
+            expected.sum(("trial", "time")),
+            real.astype(float).drop_vars([c for c in real.coords if c != "unit"]),
+            rtol=0.02,
+        )
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "laplace", "poisson"])
+@pytest.mark.parametrize("scaling", ["sqrt-standard", "none"])
+def test_imputed_counts_are_positive_and_sum_to_the_counts(
+    windows: xr.DataTree, likelihood: str, scaling: str
+) -> None:
+    model = na.SharedLatentModel(
+        **SMALL | {"max_epochs": 4, "likelihood": likelihood, "scaling": scaling}
+    )
+    quiet_fit(model, windows, label="odor")
+    imputed = model.impute(windows, source="bob", target="ada")
+    assert list(imputed.children) == ["ada"]
+    data = imputed["ada"].to_dataset()
+    assert (data["expected"] > 0).all()
+    np.testing.assert_array_equal(data["trial"], windows["bob"]["trial"])
+    assert data["unit"].values.tolist() == model.unit_ids_["ada"]
+    # what is to be met: the target's averages of the labels that the source's trials have
+    counts = windows["ada"]["counts"].groupby("odor").mean("trial")
+    met = counts.sel(odor=windows["bob"]["odor"].values).sum("time").mean("odor")
+    total = data["expected"].sum("time").mean("trial")
+    np.testing.assert_allclose(total, met, rtol=0.05)
+
+
+def test_windows_are_averaged_back_onto_time(
+    model: na.SharedLatentModel, windows: xr.DataTree
+) -> None:
+    apart = model.impute(windows, source="ada", target="bob", windows=True)["bob"].to_dataset()
+    together = model.impute(windows, source="ada", target="bob")["bob"].to_dataset()
+    assert apart["expected"].dims == ("trial", "window", "unit", "lag")
+    width = windows["ada"].attrs["bin_width"]
+    starts = np.round(apart["window"].values / width).astype(int)
+    for time in (0, 7, 24):
+        parts = [
+            apart["expected"].isel(window=w, lag=time - s)
+            for w, s in enumerate(starts)
+            if s <= time < s + apart.sizes["lag"]
+        ]
+        np.testing.assert_allclose(
+            np.mean(parts, axis=0), together["expected"].isel(time=time), rtol=1e-4
+        )
+
+
+def test_several_sources_are_averaged_and_need_equal_trials(
+    windows: xr.DataTree, model: na.SharedLatentModel
+) -> None:
+    with pytest.raises(DataError, match="'ada' and 'bob' differ in their trial ids"):
+        model.impute(windows, source=["ada", "bob"], target="eve")
+    same = map_subjects(
+        windows, lambda _, d: d.isel(trial=slice(0, 20)).assign_coords(trial=np.arange(20))
+    )
+    both = model.impute(same, source=["ada", "bob"], target="eve")["eve"]["expected"]
+    single = [
+        model.impute(same, source=s, target="eve")["eve"]["expected"].values for s in ("ada", "bob")
+    ]
+    np.testing.assert_allclose(both, np.mean(single, axis=0), rtol=1e-5)
+
+
+def test_units_are_matched_by_id(model: na.SharedLatentModel, windows: xr.DataTree) -> None:
+    data = windows["ada"].to_dataset()
+    turned = build_tree({"ada": data.isel(unit=slice(None, None, -1))})
+    xr.testing.assert_allclose(
+        model.transform(turned)["ada"]["mean"], model.transform(windows)["ada"]["mean"]
+    )
+    fewer = build_tree({"ada": data.isel(unit=slice(1, None))})
+    with pytest.raises(
+        DataError, match="'ada' has 13 units but the model was fitted on 14; missing: 'ada/0'"
+    ):
+        model.transform(fewer)
+    other = build_tree({"zoe": data})
+    with pytest.raises(DataError, match="'zoe' was not in the fit, which knows: ada, bob, eve"):
+        model.transform(other)
+
+
+def test_other_bins_are_refused(model: na.SharedLatentModel, windows: xr.DataTree) -> None:
+    longer = na.slide_windows(windows, length=0.15, step=0.05)
+    with pytest.raises(
+        DataError, match=r"expected windows of 10 bins of 0.01 s as in the fit, got 15 bins"
+    ):
+        model.transform(longer)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_latents": 0}, "n_latents must be a positive integer, got 0"),
+        ({"sharing": "none"}, "sharing must be one of 'mm-vamp', .*; got 'none'"),
+        ({"beta": -1}, "beta must be a number from 0 to inf, got -1"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        ({"encoder_hidden": (0,)}, 'encoder_hidden must be "input" or a list of positive widths'),
+        ({"patience": 0}, "patience must be a positive integer or None"),
+        ({"device": "abacus"}, 'device must be "auto"'),
+        ({"random_state": -3}, "random_state must not be negative"),
+        ({"learning_rate": 0}, "learning_rate must be positive"),
+        ({"beta_warmup": -1}, "beta_warmup must be a number of epochs"),
+        ({"gradient_clip": 0}, "gradient_clip must be positive"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    windows: xr.DataTree, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ParameterError, match=message):
+        na.SharedLatentModel(**SMALL | change).fit(windows, label="odor")
+
+
+def test_labels_that_cannot_pair_are_refused(windows: xr.DataTree) -> None:
+    model = na.SharedLatentModel(**SMALL)
+    with pytest.raises(DataError, match="no trial label 'smell' for subject 'ada'"):
+        model.fit(windows, label="smell")
+    one = na.keep_labels(windows, "odor", ["A"])
+    with pytest.raises(DataError, match="at least two values of 'odor', got only"):
+        model.fit(one, label="odor")
+    lacking = map_subjects(
+        windows, lambda n, d: d.isel(trial=d["odor"].values != "B") if n == "bob" else d
+    )
+    with pytest.raises(
+        DataError, match="no trials with odor 'B' for subject 'bob'; .*allow_missing=True"
+    ):
+        model.fit(lacking, label="odor")
+    bare = map_subjects(windows, lambda _, d: d.assign_attrs(spec="{}"))
+    with pytest.raises(ParameterError, match='pass label="odor"'):
+        model.fit(bare)
+
+
+def test_a_subject_may_lack_a_label_when_allowed(windows: xr.DataTree) -> None:
+    lacking = map_subjects(
+        windows, lambda n, d: d.isel(trial=d["odor"].values != "B") if n == "bob" else d
+    )
+    model = quiet_fit(
+        na.SharedLatentModel(**SMALL | {"max_epochs": 2, "allow_missing": True}),
+        lacking,
+        label="odor",
+    )
+    assert model.classes_.tolist() == ["A", "B", "C", "D"]
+    assert np.isfinite(model.history_["validation_objective"]).all()
+    filled = model.impute(lacking, source="ada", target="bob")["bob"]["expected"]
+    assert np.isfinite(filled).all()
+    assert filled.sizes["trial"] == windows["ada"].sizes["trial"]
+
+
+def test_the_label_comes_from_the_spec_or_is_a_combination(windows: xr.DataTree) -> None:
+    settings = SMALL | {"max_epochs": 1}
+    assert quiet_fit(na.SharedLatentModel(**settings), windows).label_ == "odor"
+    combined = map_subjects(
+        windows, lambda _, d: d.assign_coords(half=("trial", np.arange(d.sizes["trial"]) % 2))
+    )
+    model = quiet_fit(na.SharedLatentModel(**settings), combined, label=["odor", "half"])
+    assert model.classes_.tolist() == [f"{o}|{h}" for o in "ABCD" for h in (0, 1)]
+
+
+@pytest.mark.parametrize("pairing", ["rank", "resample"])
+@pytest.mark.parametrize("sharing", ["mm-vamp", "independent", "aggregated"])
+def test_every_sharing_and_pairing_fits(windows: xr.DataTree, sharing: str, pairing: str) -> None:
+    model = na.SharedLatentModel(
+        **SMALL | {"max_epochs": 3, "sharing": sharing, "pairing": pairing}
+    )
+    quiet_fit(model, windows, label="odor")
+    objective = model.history_["objective"]
+    assert objective.iloc[-1] < objective.iloc[0]
+    assert np.isfinite(model.score(windows))
+
+
+def test_simultaneous_recordings_pair_by_trial() -> None:
+    recordings, _ = na.simulate_recordings(
+        units={"ada": 8, "bob": 6}, trials=30, simultaneous=True, random_state=0
+    )
+    windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    model = quiet_fit(
+        na.SharedLatentModel(**SMALL | {"max_epochs": 2, "pairing": "trial"}), windows, label="odor"
+    )
+    held = model.fitted_.validation_trials
+    assert held["ada"] == held["bob"]
+    assert set(model.fitted_.calibration) == {
+        (a, b) for a in ("ada", "bob") for b in ("ada", "bob")
+    }
+
+
+@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+def test_other_precisions_fit(windows: xr.DataTree, precision: str) -> None:
+    model = quiet_fit(
+        na.SharedLatentModel(**SMALL | {"max_epochs": 2, "precision": precision}),
+        windows,
+        label="odor",
+    )
+    latents = model.transform(windows)["ada"]["mean"]
+    assert np.isfinite(latents).all()
+    assert latents.dtype == (np.float64 if precision == "float64" else np.float32)
+
+
+def test_one_animal_and_paper_widths_fit(windows: xr.DataTree) -> None:
+    alone = build_tree({"ada": windows["ada"].to_dataset()})
+    model = quiet_fit(
+        na.SharedLatentModel(
+            **SMALL
+            | {
+                "max_epochs": 2,
+                "encoder_hidden": "input",
+                "decoder_hidden": "input",
+                "validation_fraction": 0,
+            }
+        ),
+        alone,
+        label="odor",
+    )
+    assert np.isnan(model.alignment_)
+    assert model.fitted_.validation_trials == {"ada": []}
+    layers = model.fitted_.vae.encoders[0].network.layers
+    assert [layer.weight.shape[1:] for layer in layers] == [(140, 140), (140, 140), (140, 6)]
+
+
+def test_silent_units_and_rare_labels_end_in_a_result(windows: xr.DataTree) -> None:
+    def spoil(name: str, data: xr.Dataset) -> xr.Dataset:
+        counts = data["counts"].copy()
+        counts[:, 0, :] = 0
+        data = data.assign(counts=counts)
+        rare = np.flatnonzero(data["odor"].values == "D")[1:]
+        return data.isel(trial=np.setdiff1d(np.arange(data.sizes["trial"]), rare))
+
+    spoilt = map_subjects(windows, spoil)
+    model = quiet_fit(na.SharedLatentModel(**SMALL | {"max_epochs": 2}), spoilt, label="odor")
+    for _, data in iterate_subjects(model.reconstruct(spoilt)):
+        assert np.isfinite(data["expected"]).all()
+        assert float(data["expected"].isel(unit=0).sum()) < 0.5
+
+
+def test_saved_models_come_back_whole(
+    model: na.SharedLatentModel, windows: xr.DataTree, tmp_path: Path
+) -> None:
+    path = model.save(tmp_path / "run" / "model")
+    assert sorted(p.name for p in path.iterdir()) == [
+        "history.csv",
+        "model.json",
+        "posteriors.safetensors",
+        "weights.safetensors",
+    ]
+    loaded = na.SharedLatentModel.load(path)
+    assert loaded.get_params() == clone(loaded).get_params()
+    for method in ("transform", "reconstruct"):
+        for (_, a), (_, b) in zip(
+            iterate_subjects(getattr(model, method)(windows)),
+            iterate_subjects(getattr(loaded, method)(windows)),
+            strict=True,
+        ):
+            assert a.identical(b)
+    one = model.impute(windows, source="ada", target="eve")["eve"].to_dataset()
+    assert one.identical(loaded.impute(windows, source="ada", target="eve")["eve"].to_dataset())
+    assert loaded.score(windows) == model.score(windows)
+    assert loaded.summary() == model.summary()
+    np.testing.assert_allclose(loaded.history_, model.history_)
+    again = quiet_fit(clone(loaded), windows, label="odor")
+    np.testing.assert_array_equal(
+        again.transform(windows)["bob"]["mean"], model.transform(windows)["bob"]["mean"]
+    )
+
+
+def test_saving_never_overwrites_unasked(model: na.SharedLatentModel, tmp_path: Path) -> None:
+    path = model.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="exists already and is not overwritten"):
+        model.save(path)
+    model.save(path, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(ModelFileError, match="is not a saved model, so it is not replaced"):
+        model.save(tmp_path / "precious", overwrite=True)
+
+
+def test_damaged_models_are_refused(model: na.SharedLatentModel, tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelFileError, match=r"but model.json, weights.safetensors, .* are not there"
+    ):
+        na.SharedLatentModel.load(tmp_path)
+    path = model.save(tmp_path / "model")
+    manifest = (path / "model.json").read_text()
+    (path / "model.json").write_text(
+        manifest.replace('"format_version": 1', '"format_version": 99')
+    )
+    with pytest.raises(ModelFileError, match="format 99, this neuroalign reads up to 1; update"):
+        na.SharedLatentModel.load(path)
+    (path / "model.json").write_text(manifest)
+    (path / "weights.safetensors").write_bytes((path / "weights.safetensors").read_bytes()[:100])
+    with pytest.raises(ModelFileError, match="is damaged"):
+        na.SharedLatentModel.load(path)
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_result(
+    windows: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SMALL | {"max_epochs": 5}
+    whole = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    state = tmp_path / "state.safetensors"
+    from neuroalign.training import loop
+
+    original = loop._record
+
+    def interrupt(progress: loop.FitProgress, *rest: object) -> None:
+        original(progress, *rest)  # type: ignore[arg-type]
+        if progress.epoch == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_record", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            na.SharedLatentModel(**settings).fit(windows, label="odor", checkpoint=state)
+    assert state.exists()
+    resumed = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor", checkpoint=state)
+    assert not state.exists()
+    np.testing.assert_array_equal(
+        whole.transform(windows)["ada"]["mean"], resumed.transform(windows)["ada"]["mean"]
+    )
+
+
+def test_recipes_build_models_and_unknown_arguments_are_named() -> None:
+    paper = na.SharedLatentModel.from_recipe("odor_sequence", "paper", random_state=4)
+    assert (paper.n_latents, paper.beta, paper.pairing, paper.encoder_hidden) == (
+        2,
+        1e-3,
+        "rank",
+        "input",
+    )
+    assert paper.random_state == 4
+    with pytest.raises(ParameterError, match="arguments the model does not have: 'bet'"):
+        na.SharedLatentModel.from_recipe("simulated", bet=1)
+
+
+def test_objective_of_copied_weights_does_not_depend_on_the_order_of_subjects(
+    windows: xr.DataTree,
+) -> None:
+    from neuroalign.nn.multimodal_vae import MultimodalVAE
+    from neuroalign.nn.sharing import SHARING_RULES, SharingOptions
+    from neuroalign.nn.random import RandomStreams
+
+    model = quiet_fit(na.SharedLatentModel(**SMALL | {"max_epochs": 1}), windows, label="odor")
+    turned = build_tree({name: windows[name].to_dataset() for name in reversed(list(UNITS))})
+    for name in UNITS:
+        xr.testing.assert_equal(
+            model.transform(windows)[name]["mean"], model.transform(turned)[name]["mean"]
+        )
+    assert isinstance(model.fitted_.vae, MultimodalVAE)
+    posteriors = model.fitted_.vae.encode(
+        [torch.randn(1, 5, len(s.scaling.shift)) for s in model.fitted_.subjects.values()]
+    )
+    flipped = torch.distributions.Normal(posteriors.mean.flip(0), posteriors.scale.flip(0))
+    for rule in ("mm-vamp", "aggregated", "independent"):
+        one = SHARING_RULES[rule](posteriors, RandomStreams([0]), SharingOptions(), None)
+        two = SHARING_RULES[rule](flipped, RandomStreams([0]), SharingOptions(), None)
+        torch.testing.assert_close(one.regularisation, two.regularisation)
