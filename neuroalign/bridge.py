@@ -152,6 +152,7 @@ def plan_rows(
     pairing: str,
     classes: np.ndarray,
     device: torch.device,
+    donors: bool = False,
 ) -> RowPlan:
     """Plan which trials stand beside which.
 
@@ -179,7 +180,7 @@ def plan_rows(
     ]
     if pairing == "resample":
         tensors = [[torch.from_numpy(t).to(device) for t in subject] for subject in members]
-        return ResampledRows(tensors, n_windows)
+        return ResampledRows(tensors, n_windows, donors=donors)
     blocks = []
     for trials in zip(*members, strict=True):  # one label: the k-th trial with the k-th trial
         shortest = min(map(len, trials))

@@ -26,6 +26,12 @@ from neuroalign.diagnostics import warn_about
 from neuroalign.errors import DataError
 from neuroalign.nn.expectation import average_windows, fit_calibration, rate_of_mean_root
 from neuroalign.nn.multimodal_vae import MultimodalVAE
+from neuroalign.translation import (
+    LabelReader,
+    Translation,
+    fit_label_reader,
+    fit_translation,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +120,8 @@ class FittedModel:
     device: torch.device
     validation_trials: dict[str, list[int]]
     calibration: dict[tuple[str, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    translation: dict[tuple[str, str], Translation] = field(default_factory=dict)
+    readers: dict[str, LabelReader] = field(default_factory=dict)
 
     @property
     def alignment(self) -> float:
@@ -153,17 +161,23 @@ class FittedModel:
         units = ", ".join(f"{n} ({len(s.unit_ids)} units)" for n, s in self.subjects.items())
         return "\n".join(
             [
-                f"SharedLatentModel: {self.settings['n_latents']} latents, "
-                f"sharing {self.settings['sharing']}, beta {self.settings['beta']:g}, "
-                f"{self.settings['likelihood']} likelihood, scaling {self.settings['scaling']}",
+                (
+                    f"SharedLatentModel: {self.settings['n_latents']} latents, "
+                    f"sharing {self.settings['sharing']}, beta {self.settings['beta']:g}, "
+                    f"{self.settings['likelihood']} likelihood, scaling {self.settings['scaling']}"
+                ),
                 f"subjects: {units}",
                 f"trials paired by {label} ({values}), pairing {self.settings['pairing']}",
                 f"epoch {self.best_epoch} of {len(self.history)} kept, seed {self.seed}",
-                f"alignment {self.alignment:.2f} on {where} trials (below 1: the same label lies "
-                "nearer across subjects than other labels within)",
+                (
+                    f"alignment {self.alignment:.2f} on {where} trials (below 1: the same label lies "
+                    "nearer across subjects than other labels within)"
+                ),
                 f"saturation {self.saturation:.2f} (mixture term over its maximum, for information)",
-                f"{self.diagnosis.hits} of {self.diagnosis.trials} {where} trials lie nearest to "
-                f"their own label's average (chance {1 / max(1, len(self.classes)):.2f})",
+                (
+                    f"{self.diagnosis.hits} of {self.diagnosis.trials} {where} trials lie nearest to "
+                    f"their own label's average (chance {1 / max(1, len(self.classes)):.2f})"
+                ),
             ]
         )
 
@@ -224,7 +238,9 @@ def impute_subject(
     for name, dataset in sources.items():
         latents = encode_subject(fitted, name, dataset)
         starts = window_starts(dataset)
-        rates = _rates(fitted, latents["mean"].values, target)
+        if name != target:
+            _check_windows(fitted, name, starts)
+        rates = pair_rates(fitted, name, target, latents["mean"].values)
         offset, slope = pair_calibration(fitted, name, target)
         if not keep_windows:
             rates = average_windows(rates, torch.from_numpy(starts), dataset.sizes["time"])
@@ -270,31 +286,91 @@ def pair_calibration(fitted: FittedModel, source: str, target: str) -> tuple[Ten
                 f"{source!r} and {target!r} share no label in the fit, so nothing says how many "
                 f"spikes {target!r} fires in trials of {source!r}."
             )
-        fitted.calibration[source, target] = calibrate(
-            fitted, kept.mean[usable], kept.starts, target, met[label[usable]]
-        )
+        rates = pair_rates(fitted, source, target, kept.mean[usable])
+        fitted.calibration[source, target] = calibrate(rates, kept.starts, met[label[usable]])
     return fitted.calibration[source, target]
 
 
-def calibrate(
-    fitted: FittedModel, mean: np.ndarray, starts: np.ndarray, target: str, counts: np.ndarray
-) -> tuple[Tensor, Tensor]:
+def pair_rates(fitted: FittedModel, source: str, target: str, mean: np.ndarray) -> Tensor:
+    """Return the target's uncalibrated rates given a source's latents, (trial, window, lag, unit).
+
+    A subject's own latents are decoded as they are. Another's are turned into an expectation
+    over what they were paired with: over the target's latents for simultaneous recordings, over
+    the rates of all labels otherwise (the mean of rates, not the rates of a mean).
+    """
+    if source == target:
+        return _rates(fitted, mean, target)
+    if fitted.settings["pairing"] == "trial":
+        return _rates(fitted, pair_translation(fitted, source, target)(mean), target)
+    there = fitted.latents[target]
+    codes = np.searchsorted(fitted.classes, there.labels)
+    present = np.unique(codes)
+    centres = np.stack([there.mean[codes == code].mean(0) for code in present])
+    weights = label_reader(fitted, source)(mean)[:, present]
+    weights = weights / np.maximum(weights.sum(1, keepdims=True), 1e-30)
+    rates = _rates(fitted, centres, target)
+    return torch.einsum("tk,kwlu->twlu", torch.from_numpy(weights).to(rates), rates)
+
+
+def label_reader(fitted: FittedModel, source: str) -> LabelReader:
+    """Return what reads labels from a subject's latents, made when first asked for."""
+    if source not in fitted.readers:
+        kept = fitted.latents[source]
+        codes = np.searchsorted(fitted.classes, kept.labels)
+        fitted.readers[source] = fit_label_reader(
+            kept.mean, codes, len(fitted.classes), _held_out(fitted, source)
+        )
+    return fitted.readers[source]
+
+
+def pair_translation(fitted: FittedModel, source: str, target: str) -> Translation:
+    """Return the regression of a target's latents on a source's, over trials they share.
+
+    Raises
+    ------
+    DataError
+        If they share no trial.
+    """
+    if (source, target) not in fitted.translation:
+        here, there = fitted.latents[source], fitted.latents[target]
+        _, mine, theirs = np.intersect1d(here.trials, there.trials, return_indices=True)
+        if len(mine) == 0:
+            raise DataError(
+                f"{source!r} and {target!r} share no trial in the fit, so nothing says what "
+                f"{target!r} would do in trials of {source!r}."
+            )
+        fitted.translation[source, target] = fit_translation(
+            here.mean[mine], there.mean[theirs], _held_out(fitted, source)[mine]
+        )
+    return fitted.translation[source, target]
+
+
+def _held_out(fitted: FittedModel, subject: str) -> np.ndarray:
+    held = fitted.validation_trials.get(subject, [])
+    return np.isin(fitted.latents[subject].trials, held)
+
+
+def _check_windows(fitted: FittedModel, name: str, starts: np.ndarray) -> None:
+    if not np.array_equal(starts, fitted.latents[name].starts):
+        raise DataError(
+            f"imputing reads whole trials, so it needs the {len(fitted.latents[name].starts)} "
+            f"windows of the fit, got {len(starts)} other ones for subject {name!r}; do not "
+            "select windows before impute."
+        )
+
+
+def calibrate(rates: Tensor, starts: np.ndarray, counts: np.ndarray) -> tuple[Tensor, Tensor]:
     """Fit offset and slope (unit) on training trials.
 
     Parameters
     ----------
-    fitted : FittedModel
-        The model.
-    mean : ndarray of shape (trial, window, latent)
-        Latents to decode.
+    rates : Tensor of shape (trial, window, lag, unit)
+        Uncalibrated rates.
     starts : ndarray of int64, (window,)
         First bin of each window.
-    target : str
-        Whose decoder is used.
     counts : ndarray of shape (trial, time, unit)
         What is to be met, per bin.
     """
-    rates = _rates(fitted, mean, target)
     in_time = average_windows(rates, torch.from_numpy(starts), counts.shape[1])
     covered = torch.isfinite(in_time[0, :, 0])
     met = torch.from_numpy(np.ascontiguousarray(counts, dtype=np.float32))[:, covered]

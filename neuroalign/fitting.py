@@ -24,7 +24,7 @@ from neuroalign.construction import build_networks, resolve_device
 from neuroalign.data.windows import window_starts
 from neuroalign.diagnostics import LabelledLatents, alignment, nearest_centre_hits
 from neuroalign.errors import DataError
-from neuroalign.fitted import Diagnosis, FittedModel, TrainingLatents, calibrate
+from neuroalign.fitted import Diagnosis, FittedModel, TrainingLatents, calibrate, pair_rates
 from neuroalign.nn.divergences import mixture_divergence
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
@@ -136,6 +136,7 @@ def _planner(
             pairing=settings["pairing"],
             classes=classes,
             device=device,
+            donors=settings["mixing"] > 0,
         )
 
     return plan
@@ -234,9 +235,8 @@ def _calibrate_pairs(fitted: FittedModel, datasets: Mapping[str, xr.Dataset]) ->
                 kept.trials, fitted.latents[target].trials, return_indices=True
             )
             if len(here):
-                fitted.calibration[source, target] = calibrate(
-                    fitted, kept.mean[here], kept.starts, target, counts[there]
-                )
+                rates = pair_rates(fitted, source, target, kept.mean[here])
+                fitted.calibration[source, target] = calibrate(rates, kept.starts, counts[there])
 
 
 def _diagnose(

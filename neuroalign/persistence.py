@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import neuroalign
 from neuroalign.bridge import FittedSubject
 from neuroalign.construction import build_networks, resolve_device
 from neuroalign.errors import ModelFileError
 from neuroalign.fitted import Diagnosis, FittedModel, Geometry, TrainingLatents
 from neuroalign.training.sources import FeatureScaling
+from neuroalign.version import __version__
 
 FORMAT_VERSION: Final = 1
 FILES: Final = ("model.json", "weights.safetensors", "posteriors.safetensors", "history.csv")
@@ -101,7 +101,7 @@ def _manifest(fitted: FittedModel, settings: Mapping[str, Any]) -> dict[str, Any
         "format": "neuroalign model",
         "format_version": FORMAT_VERSION,
         "versions": {
-            "neuroalign": neuroalign.__version__,
+            "neuroalign": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
         },

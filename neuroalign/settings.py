@@ -59,7 +59,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _check_fractions(settings: Mapping[str, Any]) -> None:
-    for name in ("dropout", "validation_fraction"):
+    for name in ("dropout", "mixing", "validation_fraction"):
         if not _is_number(settings[name]) or not 0.0 <= settings[name] < 1.0:
             raise ParameterError(f"{name} must be at least 0 and below 1, got {settings[name]!r}.")
     for name, optional in (("learning_rate", False), ("gradient_clip", True)):

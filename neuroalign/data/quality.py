@@ -150,7 +150,7 @@ def _check_stage(tree: xr.DataTree) -> None:
         validate(tree, "binned", argument="tree")
     elif stages & {"latents", "imputed"}:
         raise DataError(
-            f"expected recording, binned or windowed data, got {sorted(stages)[0]}; report on the "
+            f"expected recording, binned or windowed data, got {min(stages)}; report on the "
             "recordings that they were made from."
         )
     else:

@@ -18,8 +18,12 @@ class TrainingConfig:
         Epochs after which training ends in any case.
     beta_warmup : int
         Epochs over which the weight of R rises linearly to its value; 0 has it from the start.
+    least_steps : int
+        Fewest steps of an epoch; rows are passed over as often as that takes.
     batch_size : int
         Rows per step, about: batches of an epoch are made equally large.
+    mixing : float
+        Probability that a unit's counts in a training row come from the row's donor.
     learning_rate, weight_decay : float
         Of the Adam optimiser.
     patience : int or None
@@ -35,7 +39,9 @@ class TrainingConfig:
 
     max_epochs: int = 100
     beta_warmup: int = 0
+    least_steps: int = 15
     batch_size: int = 128
+    mixing: float = 0.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     patience: int | None = 10

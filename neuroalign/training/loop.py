@@ -19,7 +19,7 @@ from neuroalign.nn.random import RandomStreams
 from neuroalign.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from neuroalign.training.config import TrainingConfig
 from neuroalign.training.pairing import RowPlan, Rows
-from neuroalign.training.sources import Source
+from neuroalign.training.sources import Mixing, Source
 
 # keys of the random streams: epochs count from 1, so these never meet them
 VALIDATION_ROWS: Final = 2**31 - 1
@@ -168,18 +168,24 @@ def _train_epoch(
     beta: Tensor,
     streams: RandomStreams,
 ) -> ObjectiveTerms:
-    """Take one pass over the rows; return the mean terms, left on the device until the end."""
-    rows = data.training_rows.draw(streams)
+    """Take an epoch's steps; return the mean terms, left on the device until the end.
+
+    Small data are passed over several times, with rows drawn anew: an epoch, and with it
+    patience, would otherwise mean a handful of steps there.
+    """
     n_rows = data.training_rows.n_rows
     n_batches = max(1, round(n_rows / config.batch_size))
-    size = n_rows // n_batches  # equal batches: at most n_batches − 1 rows sit out an epoch
+    size = n_rows // n_batches  # equal batches: at most n_batches − 1 rows sit out a pass
+    passes = math.ceil(config.least_steps / n_batches)
     reconstruction = torch.zeros(len(data.sources), len(beta), device=beta.device)
     regularisation = torch.zeros(len(beta), device=beta.device)
     blamed = torch.zeros_like(reconstruction, dtype=torch.bool)
-    for start in range(0, n_batches * size, size):
-        terms = _terms(
-            vae, data.sources, rows.batch(start, start + size), streams, config.precision, True
-        )
+    for step in range(passes * n_batches):
+        start = step % n_batches * size
+        if start == 0:
+            rows = data.training_rows.draw(streams)
+        batch = rows.batch(start, start + size)
+        terms = _terms(vae, data.sources, batch, streams, config.precision, True, config.mixing)
         optimiser.zero_grad(set_to_none=True)
         # replicates are summed, never averaged: each keeps the gradient it would have alone
         terms.total(beta).sum().backward()  # type: ignore[no-untyped-call]
@@ -191,9 +197,10 @@ def _train_epoch(
         blamed = torch.where(blamed.any(0), blamed, broken)
         reconstruction += terms.reconstruction.detach()
         regularisation += terms.regularisation.detach()
+    n_steps = passes * n_batches
     innocent = blamed.any(0) & ~blamed
     reconstruction = torch.where(innocent, 0.0, reconstruction)
-    return ObjectiveTerms(reconstruction / n_batches, regularisation / n_batches)
+    return ObjectiveTerms(reconstruction / n_steps, regularisation / n_steps)
 
 
 def _terms(
@@ -203,8 +210,12 @@ def _terms(
     streams: RandomStreams,
     precision: str,
     training: bool,
+    mixing: float = 0.0,
 ) -> ObjectiveTerms:
-    gathered = [source.gather(rows.index[..., m]) for m, source in enumerate(sources)]
+    gathered = [
+        source.gather(rows.index[..., m], _mixing(rows, m, streams, mixing))
+        for m, source in enumerate(sources)
+    ]
     present = None if rows.present is None else rows.present.permute(2, 0, 1)
     context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if precision == "bfloat16":
@@ -218,6 +229,12 @@ def _terms(
             present=present,
         )
     return terms
+
+
+def _mixing(rows: Rows, modality: int, streams: RandomStreams, share: float) -> Mixing | None:
+    if share == 0.0 or rows.donor is None:
+        return None
+    return Mixing(rows.donor[..., modality], share, streams)
 
 
 @torch.no_grad()

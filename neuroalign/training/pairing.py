@@ -27,15 +27,20 @@ class Rows:
         The example each modality contributes.
     present : Tensor of bool, (replicate, row, modality), or None
         Whether the modality takes part in the row; None means everywhere.
+    donor : Tensor of int64, (replicate, row, modality), or None
+        A second example of the same modality, label and window position, with which the first
+        may be mixed.
     """
 
     index: Tensor
     present: Tensor | None = None
+    donor: Tensor | None = None
 
     def batch(self, start: int, stop: int) -> Rows:
         """Return the rows from `start` to `stop`."""
         present = None if self.present is None else self.present[:, start:stop]
-        return Rows(self.index[:, start:stop], present)
+        donor = None if self.donor is None else self.donor[:, start:stop]
+        return Rows(self.index[:, start:stop], present, donor)
 
 
 class RowPlan(Protocol):
@@ -63,10 +68,15 @@ class ResampledRows:
         Trials of each label; a modality without a label has an empty tensor there.
     n_windows : int
         Window positions of a trial.
+    donors : bool
+        Whether to draw a second example for every first one.
     """
 
-    def __init__(self, members: Sequence[Sequence[Tensor]], n_windows: int) -> None:
+    def __init__(
+        self, members: Sequence[Sequence[Tensor]], n_windows: int, *, donors: bool = False
+    ) -> None:
         self.members = members
+        self.donors = donors
         self.n_windows = n_windows
         n_labels = len(members[0])
         self._sizes = [max(len(m[label]) for m in members) for label in range(n_labels)]
@@ -79,24 +89,33 @@ class ResampledRows:
 
     def draw(self, streams: RandomStreams) -> Rows:
         """Draw the rows of one epoch, shuffled."""
-        columns, presence = [], []
+        presence = []
+        for modality in self.members:
+            presence += [
+                torch.full((size * self.n_windows,), len(trials) > 0, device=streams.device)
+                for trials, size in zip(modality, self._sizes, strict=True)
+            ]
+        index = self._columns(streams)
+        donor = self._columns(streams) if self.donors else None
+        order = streams.permutation(self.n_rows)
+        place = order.unsqueeze(-1).expand_as(index)
+        there = None
+        if not self._complete:
+            there = torch.cat(presence).reshape(len(self.members), -1).T[order]
+        return Rows(
+            index.gather(1, place), there, None if donor is None else donor.gather(1, place)
+        )
+
+    def _columns(self, streams: RandomStreams) -> Tensor:
+        """Return (replicate, row, modality) examples, rows in the order of the labels."""
+        columns = []
         for modality in self.members:
             pieces = [
                 self._examples(trials, size, streams)
                 for trials, size in zip(modality, self._sizes, strict=True)
             ]
             columns.append(torch.cat(pieces, dim=1))
-            presence += [
-                torch.full((size * self.n_windows,), len(trials) > 0, device=streams.device)
-                for trials, size in zip(modality, self._sizes, strict=True)
-            ]
-        index = torch.stack(columns, dim=-1)
-        order = streams.permutation(self.n_rows)
-        shuffled = index.gather(1, order.unsqueeze(-1).expand_as(index))
-        if self._complete:
-            return Rows(shuffled)
-        there = torch.cat(presence).reshape(len(self.members), -1).T
-        return Rows(shuffled, there[order])
+        return torch.stack(columns, dim=-1)
 
     def _examples(self, trials: Tensor, size: int, streams: RandomStreams) -> Tensor:
         """Return (replicate, window · slot) examples of one modality and label."""

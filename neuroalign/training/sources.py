@@ -8,6 +8,27 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from neuroalign.nn.random import RandomStreams
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How examples are mixed: single units are taken from donors.
+
+    Attributes
+    ----------
+    donor : Tensor of int64
+        Examples shaped like the index.
+    share : float
+        Probability that a unit comes from the donor.
+    streams : RandomStreams
+        Draws which.
+    """
+
+    donor: Tensor
+    share: float
+    streams: RandomStreams
+
 
 class Source(Protocol):
     """Examples of one modality, numbered from zero."""
@@ -17,7 +38,7 @@ class Source(Protocol):
         """How many examples there are."""
         ...
 
-    def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def gather(self, index: Tensor, mixed: Mixing | None = None) -> tuple[Tensor, Tensor]:
         """Return what the encoder sees and what the likelihood models, of these examples."""
         ...
 
@@ -103,8 +124,13 @@ class WindowSource:
         window = index - trial * len(self.starts)
         return self._pieces[trial, self.starts[window]].to(self.scaling.shift.dtype)
 
-    def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def gather(self, index: Tensor, mixed: Mixing | None = None) -> tuple[Tensor, Tensor]:
         """Return scaled features, and counts or the same features as the target."""
         counts = self.window_counts(index)
+        if mixed is not None:
+            by_unit = (*index.shape, -1, self.counts.shape[-1])
+            swapped = mixed.streams.uniform(*index.shape[1:], 1, by_unit[-1]) < mixed.share
+            donated = self.window_counts(mixed.donor).reshape(by_unit)
+            counts = torch.where(swapped, donated, counts.reshape(by_unit)).flatten(-2)
         features = self.scaling(counts)
         return features, counts if self.target_counts else features

@@ -1,5 +1,7 @@
 """Rows: labels match, every trial comes round, and replicates draw as they would alone."""
 
+import itertools
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +15,7 @@ def members(sizes: list[list[int]]) -> list[list[torch.Tensor]]:
     result = []
     for modality in sizes:
         bounds = torch.tensor([0, *modality]).cumsum(0)
-        result.append(
-            [torch.arange(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-        )
+        result.append([torch.arange(int(a), int(b)) for a, b in itertools.pairwise(bounds)])
     return result
 
 
@@ -93,3 +93,19 @@ def test_fixed_rows_carry_presence_along() -> None:
     rows = FixedRows(trials, 3, present).draw(RandomStreams([0]))
     assert rows.present is not None
     assert torch.equal(rows.present[0, :, 1], rows.index[0, :, 0] < 3)
+
+
+def test_donors_share_label_and_window_with_the_first() -> None:
+    sizes = [[4, 5], [6, 3]]
+    rows = ResampledRows(members(sizes), 2, donors=True).draw(RandomStreams([0, 1]))
+    assert rows.donor is not None
+    assert torch.equal(rows.donor % 2, rows.index % 2)
+    for m, modality in enumerate(sizes):
+        mine, theirs = (
+            label_of((t[..., m] // 2).contiguous(), modality) for t in (rows.index, rows.donor)
+        )
+        assert torch.equal(mine, theirs)
+    assert not torch.equal(rows.index, rows.donor)
+    part = rows.batch(3, 7)
+    assert part.donor is not None
+    assert torch.equal(part.donor, rows.donor[:, 3:7])

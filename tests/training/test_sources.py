@@ -34,7 +34,9 @@ def test_gathered_windows_equal_windows_written_out() -> None:
         ]
     )
     np.testing.assert_array_equal(source.window_counts(index).numpy(), written)
-    expected = (np.sqrt(written.astype(float)) - source.scaling.shift.numpy()) * source.scaling.gain.numpy()
+    expected = (
+        np.sqrt(written.astype(float)) - source.scaling.shift.numpy()
+    ) * source.scaling.gain.numpy()
     features, target = source.gather(index)
     np.testing.assert_allclose(features.numpy(), expected, rtol=1e-5)
     assert target is features
@@ -59,3 +61,22 @@ def test_scaling_can_be_undone_and_constant_features_come_back() -> None:
     back = source.scaling.undo(source.scaling(values.clone()))
     torch.testing.assert_close(back[:, 1:], values.sqrt()[:, 1:])
     assert (back[:, 0] == source.scaling.shift[0]).all()
+
+
+def test_mixing_takes_whole_units_from_the_donor() -> None:
+    from neuroalign.nn.random import RandomStreams
+    from neuroalign.training.sources import Mixing
+
+    _, _, source = make(target_counts=True, square_root=False)
+    index, donor = torch.tensor([[0, 5, 17]]), torch.tensor([[3, 2, 8]])
+    own = source.window_counts(index).unflatten(-1, (3, 4))
+    other = source.window_counts(donor).unflatten(-1, (3, 4))
+    for share, expected in ((0.0, own), (1.0, other)):
+        _, counts = source.gather(index, Mixing(donor, share, RandomStreams([0])))
+        assert torch.equal(counts.unflatten(-1, (3, 4)), expected)
+    _, counts = source.gather(index, Mixing(donor, 0.5, RandomStreams([0])))
+    mixed = counts.unflatten(-1, (3, 4))
+    from_own, from_other = (mixed == own).all(-2), (mixed == other).all(-2)
+    assert (from_own | from_other).all()
+    assert (~from_own).any()
+    assert (~from_other).any()

@@ -1,0 +1,93 @@
+"""The commands under one name. Heavy libraries load inside the commands that need them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Final
+
+import typer
+
+import neuroalign
+from neuroalign.cli.decode import decode_command
+from neuroalign.cli.demo import demo_command
+from neuroalign.cli.fit import fit_command
+from neuroalign.cli.impute import impute_command
+from neuroalign.cli.inspect import inspect_command
+from neuroalign.cli.plot import plot_command
+
+EXAMPLES: Final = {
+    "inspect": (
+        "neuroalign inspect data/sub-Cori.nwb",
+        "neuroalign inspect data/sub-Cori.nwb --spec > mine.yaml",
+    ),
+    "fit": (
+        "neuroalign fit steinmetz_visual data/*.nwb --out run",
+        "neuroalign fit mine.yaml data/ --out run --label odor --set n_latents=4 --set beta=0.1",
+        "neuroalign fit mine.yaml data/ --out run --resume",
+    ),
+    "decode": ("neuroalign decode run", "neuroalign decode run --folds 5 --permutations 5000"),
+    "impute": ("neuroalign impute run", "neuroalign impute run --source stella --target mitt"),
+    "plot": ("neuroalign plot run", "neuroalign plot run --color subject --projection umap"),
+    "demo": ("neuroalign demo", "neuroalign demo --out small --quick"),
+}
+TOUR: Final = (
+    "neuroalign demo                           simulated rats, the whole chain",
+    "neuroalign inspect FILE.nwb               what a file holds",
+    "neuroalign fit SPEC FILE.nwb --out run    learn the shared latent space",
+    "neuroalign decode run                     read labels, within and across subjects",
+    "neuroalign impute run                     what other subjects' units would have done",
+    "neuroalign plot run                       draw the figures again",
+)
+
+
+def _as_written(heading: str, lines: Sequence[str]) -> str:
+    """Write lines that help must not wrap (click takes a lone backspace for that wish)."""
+    return "\n".join(["\b", heading, *(f"  {line}" for line in lines)])
+
+
+# plain text in help and errors: one line of error, no boxes, and half the start-up time
+app = typer.Typer(
+    name="neuroalign",
+    help="One latent space for several animals recorded in the same task.",
+    epilog=_as_written("In this order:", TOUR),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
+    "inspect": inspect_command,
+    "fit": fit_command,
+    "decode": decode_command,
+    "impute": impute_command,
+    "plot": plot_command,
+    "demo": demo_command,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name, epilog=_as_written("Examples:", EXAMPLES[_name]))(_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"neuroalign {neuroalign.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _describe(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def main() -> None:
+    """Run the command that the arguments name, as `neuroalign` in a shell does."""
+    # threads that wait for each other by spinning slow a fit fourfold where cores are shared
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    app(prog_name="neuroalign")
