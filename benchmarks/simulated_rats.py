@@ -105,6 +105,15 @@ def compare() -> pd.DataFrame:
                 "within": bayes.mean(),
             }
         )
+        unplaced = truth.bayes_accuracy(test, label="odor", position_known=False)
+        rows.append(
+            {
+                "seed": seed,
+                "method": "Bayes-optimal, tuning known",
+                "level": "window",
+                "within": unplaced.mean(),
+            }
+        )
         raw = na.decode_labels(
             *na.raw_features(train, test), label="odor", permutations=100, bootstraps=100
         )

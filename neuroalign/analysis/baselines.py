@@ -43,6 +43,16 @@ def raw_features(
         If the trees are not windowed, or their subjects or units differ.
     ParameterError
         If the scaling has another name.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
+    >>> features, held_out = na.raw_features(train, test)
+    >>> features["ada"]["mean"].sizes["latent"]  # 8 units, 10 bins
+    80
     """
     check_scaling(scaling)
 
@@ -84,6 +94,16 @@ def pca_latents(
     ParameterError
         If `n_latents` is not between 1 and the number of features and of training windows, or
         the scaling has another name.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
+    >>> latents, held_out = na.pca_latents(train, test, n_latents=2)
+    >>> held_out["bob"]["mean"].dims
+    ('trial', 'window', 'latent')
     """
     check_scaling(scaling)
 

@@ -79,6 +79,17 @@ def cross_validate(
         If the model cannot be cloned and fitted, or a number makes no sense.
     DataError
         As `decode_labels`, or if there are too few trials for the folds.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> model = na.SharedLatentModel(2, likelihood="gaussian", max_epochs=1, validation_fraction=0,
+    ...                              random_state=0, verbose=False)
+    >>> scores = na.cross_validate(model, windows, label="odor", n_splits=2, permutations=20)
+    >>> bool(scores["scored"].all())  # every trial was read once
+    True
     """
     from sklearn.base import clone
 

@@ -179,6 +179,17 @@ def scores_to_frame(scores: xr.Dataset) -> pd.DataFrame:
     ------
     DataError
         If `scores` was not made by `decode_labels` or `cross_validate`.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
+    >>> latents = na.pca_latents(train, test, n_latents=2)
+    >>> scores = na.decode_labels(*latents, label="odor", permutations=20, bootstraps=20)
+    >>> na.scores_to_frame(scores)[["level", "train_subject", "test_subject"]].iloc[0].tolist()
+    ['window', 'ada', 'ada']
     """
     import pandas as pd
 

@@ -118,6 +118,18 @@ def score_imputation(
         can be scored, or the model's output does not fit the target.
     ParameterError
         If a subject is not known or an argument makes no sense.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
+    >>> model = na.SharedLatentModel(2, likelihood="gaussian", max_epochs=1, validation_fraction=0,
+    ...                              random_state=0, verbose=False).fit(train, label="odor")
+    >>> scores = na.score_imputation(model, train, test, label="odor", bootstraps=20)
+    >>> scores["bits_per_spike"].dims
+    ('kind', 'source', 'target')
     """
     check_same_units(train, test)
     assert_disjoint(train, test)
@@ -262,6 +274,10 @@ def imputation_to_frame(scores: xr.Dataset) -> pd.DataFrame:
     ------
     DataError
         If `scores` was not made by `score_imputation`.
+
+    Examples
+    --------
+    See `score_imputation`; each row is a kind, a source and a target.
     """
     import pandas as pd
 
@@ -320,6 +336,17 @@ def reconstruction_scores(
     DataError
         If trees are not windowed, share trials or differ in units, or the model's output does
         not fit them.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
+    >>> model = na.SharedLatentModel(2, likelihood="gaussian", max_epochs=1, validation_fraction=0,
+    ...                              random_state=0, verbose=False).fit(train, label="odor")
+    >>> na.reconstruction_scores(model, train, test, bootstraps=20)["bits_per_spike"].dims
+    ('subject',)
     """
     check_same_units(train, test)
     assert_disjoint(train, test)

@@ -43,6 +43,12 @@ def plot_history(
     ------
     DataError
         If there is no history, or it has no epoch or none of the terms.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = {"epoch": [1, 2], "objective": [9.0, 7.0], "reconstruction": [8.0, 6.5], "regularisation": [1.0, 0.5]}
+    >>> axes = plot_history(pd.DataFrame(rows))
     """
     table, chosen = _table(history, chosen_epoch)
     terms = [name for name in TERMS if name in table]

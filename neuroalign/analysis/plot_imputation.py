@@ -74,6 +74,17 @@ def plot_imputation(
         If the trees are of another stage, the target is not in `real`, or no label is in both.
     ParameterError
         If an argument has a value that makes no sense.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
+    >>> model = na.SharedLatentModel(2, likelihood="gaussian", max_epochs=1, validation_fraction=0,
+    ...                              random_state=0, verbose=False).fit(train, label="odor")
+    >>> imputed = model.impute(test, source="ada", target="bob")
+    >>> axes = na.plot_imputation(test, imputed, label="odor", units=2)
     """
     validate(real, "binned", argument="real")
     validate(imputed, "imputed", argument="imputed")

@@ -91,6 +91,16 @@ def plot_latents(
         If these are no latents, they differ between subjects, or the label is missing.
     ParameterError
         If an argument has a value that makes no sense.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
+    >>> model = na.SharedLatentModel(2, likelihood="gaussian", max_epochs=1, validation_fraction=0,
+    ...                              random_state=0, verbose=False).fit(train, label="odor")
+    >>> axis = na.plot_latents(model.transform(test), color="odor")
     """
     if per not in {"window", "trial"}:
         raise ParameterError(f"per must be 'window' or 'trial', got {per!r}.")
@@ -278,6 +288,16 @@ def plot_trajectories(
         If these are no latents, they differ between subjects, or the label is missing.
     ParameterError
         If an argument has a value that makes no sense.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
+    >>> model = na.SharedLatentModel(2, likelihood="gaussian", max_epochs=1, validation_fraction=0,
+    ...                              random_state=0, verbose=False).fit(train, label="odor")
+    >>> axes = na.plot_trajectories(model.transform(test), label="odor", n_components=2)
     """
     if spread not in {"sem", "std", "none"}:
         raise ParameterError(f"spread must be 'sem', 'std' or 'none', got {spread!r}.")

@@ -63,6 +63,13 @@ def plot_quality(
         If the tree holds no counts, or the label or trials are missing.
     ParameterError
         If a subject or unit is not known.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> axes = na.plot_quality(windows, label="odor")
     """
     validate(tree, "binned", argument="tree")
     names = _subjects(tree, subjects)

@@ -88,6 +88,16 @@ def _describe(
 
 def main() -> None:
     """Run the command that the arguments name, as `neuroalign` in a shell does."""
-    # threads that wait for each other by spinning slow a fit fourfold where cores are shared
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _share_cores()
     app(prog_name="neuroalign")
+
+
+def _share_cores() -> None:
+    """Keep threads from spinning while they wait, before any library starts them.
+
+    Where other programs share the cores, spinning slows a fit fourfold, and the classifiers,
+    which multiply small matrices very often, fivefold. What a user has set is left alone.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

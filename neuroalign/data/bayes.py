@@ -32,6 +32,7 @@ def odor_posterior(
     samples: int,
     odors: Sequence[str] | None,
     random_state: int,
+    position_known: bool = True,
 ) -> xr.DataTree:
     """Compute what `SimulationTruth.posterior` returns."""
     validate(windows, "windowed", argument="windows")
@@ -46,7 +47,8 @@ def odor_posterior(
         known = _match(truth.subject(subject), data, subject)
         stream = named_generator(seed, "bayes", subject)
         rates = _sampled_log_rates(truth, known, data, names, samples, stream)
-        probability = _window_posterior(data, rates, samples)
+        read = _window_posterior if position_known else _posterior_without_position
+        probability = read(data, rates, samples)
         posteriors[subject] = xr.Dataset(
             {"probability": (("trial", "window", "odor_name"), probability)},
             coords={
@@ -66,12 +68,19 @@ def odor_accuracy(
     samples: int,
     odors: Sequence[str] | None,
     random_state: int,
+    position_known: bool = True,
 ) -> pd.Series[float]:
     """Compute what `SimulationTruth.bayes_accuracy` returns."""
     import pandas as pd
 
     posterior = odor_posterior(
-        truth, windows, label, samples=samples, odors=odors, random_state=random_state
+        truth,
+        windows,
+        label,
+        samples=samples,
+        odors=odors,
+        random_state=random_state,
+        position_known=position_known,
     )
     accuracy: dict[str, float] = {}
     for subject, data in iterate_subjects(posterior):
@@ -170,4 +179,27 @@ def _window_posterior(data: xr.Dataset, log_expected: FloatArray, samples: int) 
             likelihood = running[start + lags] - running[start]
             by_odor = likelihood.reshape(part.shape[0], odors, samples)
             result[first : first + CHUNK, window] = softmax(logsumexp(by_odor, axis=2), axis=1)
+    return result
+
+
+def _posterior_without_position(
+    data: xr.Dataset, log_expected: FloatArray, samples: int
+) -> FloatArray:
+    """Return the posterior (trial, window, odor) of a reader who is not told where a window is.
+
+    All positions of the frame's windows are held equally likely.
+    """
+    counts = data["counts"].values
+    starts, lags = window_starts(data), lags_per_window(data)
+    odors = log_expected.shape[0] // samples
+    pieces = [log_expected[:, :, s : s + lags].reshape(len(log_expected), -1) for s in starts]
+    totals = [np.exp(piece).sum(axis=1) for piece in pieces]
+    result = np.empty((len(counts), starts.size, odors))
+    for window, start in enumerate(starts):
+        seen = counts[:, :, start : start + lags].reshape(len(counts), -1).astype(np.float64)
+        by_odor = np.full((len(counts), odors), -np.inf)
+        for piece, total in zip(pieces, totals, strict=True):
+            likelihood = (seen @ piece.T - total).reshape(len(counts), odors, samples)
+            by_odor = np.logaddexp(by_odor, logsumexp(likelihood, axis=2))
+        result[:, window] = softmax(by_odor, axis=1)
     return result

@@ -239,6 +239,7 @@ class SimulationTruth:
         *,
         samples: int = 300,
         odors: Sequence[str] | None = None,
+        position_known: bool = True,
         random_state: int = 0,
     ) -> xr.DataTree:
         """Return each odor's probability given the counts of every window.
@@ -257,6 +258,9 @@ class SimulationTruth:
             Monte Carlo draws.
         odors : sequence of str, optional
             The candidates; those that occur in `windows` if not given.
+        position_known : bool, default=True
+            Whether the reader is told where in the frame a window lies. Encoders and decoders
+            that see counts alone are not.
         random_state : int, default=0
             Seed of the draws.
 
@@ -275,7 +279,13 @@ class SimulationTruth:
         from neuroalign.data.bayes import odor_posterior
 
         return odor_posterior(
-            self, windows, label, samples=samples, odors=odors, random_state=random_state
+            self,
+            windows,
+            label,
+            samples=samples,
+            odors=odors,
+            random_state=random_state,
+            position_known=position_known,
         )
 
     def bayes_accuracy(
@@ -285,13 +295,14 @@ class SimulationTruth:
         *,
         samples: int = 300,
         odors: Sequence[str] | None = None,
+        position_known: bool = True,
         random_state: int = 0,
     ) -> pd.Series[float]:
         """Return how often the Bayes-optimal classifier reads a window's odor right.
 
         Parameters
         ----------
-        windows, label, samples, odors, random_state
+        windows, label, samples, odors, position_known, random_state
             As for `posterior`; trials of odors that are no candidates do not count.
 
         Returns
@@ -307,7 +318,13 @@ class SimulationTruth:
         from neuroalign.data.bayes import odor_accuracy
 
         return odor_accuracy(
-            self, windows, label, samples=samples, odors=odors, random_state=random_state
+            self,
+            windows,
+            label,
+            samples=samples,
+            odors=odors,
+            random_state=random_state,
+            position_known=position_known,
         )
 
 

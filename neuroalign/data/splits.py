@@ -134,6 +134,14 @@ def kfold_trials(
         If there are fewer trials than folds, or `n_splits` or `random_state` make no sense.
     DataError
         If the label is missing, or `simultaneous` subjects differ in trials or labels.
+
+    Examples
+    --------
+    >>> from neuroalign.data.simulate import simulate_recordings
+    >>> recordings, _ = simulate_recordings(units={"ada": 3}, trials=20, random_state=0)
+    >>> folds = list(kfold_trials(recordings, n_splits=4, random_state=0))
+    >>> sum(test["ada"].sizes["trial"] for _, test in folds) == recordings["ada"].sizes["trial"]
+    True
     """
     check_trial_tree(tree)
     if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:

@@ -27,6 +27,16 @@ def save_tree(tree: xr.DataTree, path: str | Path) -> Path:
     -------
     Path
         The file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 3}, trials=20, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     loaded = na.load_tree(na.save_tree(recordings, f"{folder}/recordings.nc"))
+    >>> loaded.identical(recordings)
+    True
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +61,10 @@ def load_tree(path: str | Path) -> xr.DataTree:
     ------
     DataError
         If the file is missing or no such file.
+
+    Examples
+    --------
+    See `save_tree`.
     """
     path = Path(path)
     if not path.exists():

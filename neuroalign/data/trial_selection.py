@@ -46,6 +46,13 @@ def select_trials(tree: xr.DataTree, selection: Mapping[str, Any]) -> xr.DataTre
     ------
     DataError
         If a subject or a trial id is unknown, an id comes twice, or a mask has another length.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 3}, trials=20, random_state=0)
+    >>> na.select_trials(recordings, {"ada": recordings["ada"]["odor"].values == "E"})["ada"]["odor"].values[0]
+    np.str_('E')
     """
     check_trial_tree(tree)
     unknown = [name for name in selection if name not in tree.children]
@@ -138,6 +145,16 @@ def keep_spec_trials(tree: xr.DataTree) -> xr.DataTree:
     ------
     DataError
         If a rule names no trial label, or leaves a subject without trials.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(units={"ada": 3}, trials=20, random_state=0)
+    >>> kept = na.keep_spec_trials(recordings)
+    >>> recordings["ada"].sizes["trial"] > kept["ada"].sizes["trial"]
+    True
+    >>> sorted(set(kept["ada"]["odor"].values.tolist()))
+    ['A', 'B', 'C', 'D']
     """
     check_trial_tree(tree)
     # the rules as reading applies them; imported here because they bring pydantic along

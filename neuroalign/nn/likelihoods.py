@@ -123,6 +123,21 @@ class LaplaceLikelihood(Likelihood):
         return mean
 
 
+def summed_log_factorials(x: Tensor) -> Tensor:
+    """Return Σ log x! over features of counts (replicate, row, ...), shape (replicate, row).
+
+    Most bins hold no spike or one, where log x! is zero; on the CPU only the others are
+    computed, since the logarithm of the gamma function costs as much as a layer.
+    """
+    flat = x.flatten(2)
+    if x.device.type != "cpu":  # finding the others would wait for the device
+        return torch.lgamma(flat + 1.0).sum(-1)
+    replicate, row, feature = torch.nonzero(flat > 1.0, as_tuple=True)
+    total = flat.new_zeros(flat.shape[:2])
+    values = torch.lgamma(flat[replicate, row, feature] + 1.0)
+    return total.index_put_((replicate, row), values, accumulate=True)
+
+
 class PoissonLikelihood(Likelihood):
     """Spike counts with a Poisson distribution; the decoder gives log expected counts."""
 
@@ -132,6 +147,11 @@ class PoissonLikelihood(Likelihood):
         """Return the Poisson log-probability of every count."""
         log_rate = parameters.clamp(-LOG_RATE_BOUND, LOG_RATE_BOUND)
         return x * log_rate - log_rate.exp() - torch.lgamma(x + 1.0)
+
+    def row_log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Return the summed log-probability; what depends on counts alone is cut short."""
+        log_rate = parameters.clamp(-LOG_RATE_BOUND, LOG_RATE_BOUND)
+        return (x * log_rate - log_rate.exp()).flatten(2).sum(-1) - summed_log_factorials(x)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the expected counts."""

@@ -200,8 +200,10 @@ def test_frames_beyond_the_recording_are_kept_and_noted():
     [
         (
             {"bin_width": 0.02},
-            ("frame_length must be a multiple of bin_width, got frame_length = 0.05 s and "
-            "bin_width = 0.02 s; the nearest that fit are 0.04 and 0.06 s."),
+            (
+                "frame_length must be a multiple of bin_width, got frame_length = 0.05 s and "
+                "bin_width = 0.02 s; the nearest that fit are 0.04 and 0.06 s."
+            ),
         ),
         ({"bin_width": -0.01}, "bin_width must be positive (seconds), got -0.01."),
         ({"bin_width": 1e-8}, "bin_width must be at least a microsecond, got 1e-08"),
@@ -216,13 +218,17 @@ def test_frames_beyond_the_recording_are_kept_and_noted():
         ({"frame_start": {}}, "frame_start has no entry for subject 'mitt' and no 'default'"),
         (
             {"frame_start": None},
-            ("expected frame_start (seconds after onset), got none: subject 'mitt' carries no data "
-            "spec with frame.start; pass frame_start=..."),
+            (
+                "expected frame_start (seconds after onset), got none: subject 'mitt' carries no data "
+                "spec with frame.start; pass frame_start=..."
+            ),
         ),
         (
             {"bin_width": None},
-            ("expected bin_width (seconds), got none: subject 'mitt' carries no data spec with "
-            "bin_width; pass bin_width=..."),
+            (
+                "expected bin_width (seconds), got none: subject 'mitt' carries no data spec with "
+                "bin_width; pass bin_width=..."
+            ),
         ),
     ],
 )

@@ -289,3 +289,43 @@ def test_the_truth_refuses_what_it_does_not_know(small):
         truth.posterior(windows, odors=["A", "F"])
     with pytest.raises(ParameterError, match="samples must be at least 1, got 0"):
         truth.posterior(windows, samples=0)
+
+
+def test_bayes_reader_without_position_averages_over_positions():
+    """One window position: told or not makes no difference; several: it equals the written-out sum."""
+    from scipy import stats
+
+    from neuroalign.data.bayes import _posterior_without_position
+
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(0.5, (3, 2, 5))
+    log_expected = np.log(rng.gamma(2.0, 0.3, (4, 2, 5)))  # two odors, two samples each
+    data = xr.Dataset(
+        {"counts": (("trial", "unit", "time"), counts.astype(np.uint8))},
+        coords={
+            "trial": range(3),
+            "unit": ["a/0", "a/1"],
+            "time": np.arange(5) * 0.01 + 0.005,
+            "window": [0.0, 0.02],
+        },
+        attrs={
+            "stage": "windowed",
+            "subject": "a",
+            "bin_width": 0.01,
+            "frame_start": 0.0,
+            "frame_stop": 0.05,
+            "window_length": 0.03,
+            "window_step": 0.02,
+        },
+    )
+    found = _posterior_without_position(data, log_expected, 2)
+    for trial in range(3):
+        for window, start in enumerate((0, 2)):
+            seen = counts[trial, :, start : start + 3]
+            weight = np.zeros(2)
+            for odor in range(2):
+                for sample in (0, 1):
+                    for place in (0, 2):
+                        rate = np.exp(log_expected[2 * odor + sample, :, place : place + 3])
+                        weight[odor] += stats.poisson.pmf(seen, rate).prod()
+            np.testing.assert_allclose(found[trial, window], weight / weight.sum())

@@ -40,7 +40,11 @@ def test_odor_sequence_has_the_published_frames():
     paper = spec.recipe("paper")
     assert (paper["n_latents"], paper["beta"], paper["pairing"]) == (2, 1e-3, "rank")
     assert (paper["encoder_hidden"], paper["decoder_hidden"]) == ("input", "input")
-    assert (paper["likelihood"], paper["scaling"], paper["max_epochs"]) == ("gaussian", "none", 1000)
+    assert (paper["likelihood"], paper["scaling"], paper["max_epochs"]) == (
+        "gaussian",
+        "none",
+        1000,
+    )
 
 
 def test_frame_of_an_unknown_subject_is_an_error_without_default():

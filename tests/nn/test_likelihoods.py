@@ -10,6 +10,7 @@ from neuroalign.nn.likelihoods import (
     LaplaceLikelihood,
     Likelihood,
     PoissonLikelihood,
+    summed_log_factorials,
 )
 
 PARAMETERS = torch.randn(2, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -68,3 +69,8 @@ def test_absurd_log_rates_stay_finite() -> None:
     poisson = PoissonLikelihood()
     wild = torch.tensor([1e6, -1e6])
     assert torch.isfinite(poisson.log_prob(wild, torch.tensor([2.0, 2.0]))).all()
+
+
+def test_log_factorials_of_rows() -> None:
+    counts = torch.tensor([[[0.0, 1.0, 2.0, 255.0], [0.0, 0.0, 1.0, 1.0]]], dtype=torch.float64)
+    torch.testing.assert_close(summed_log_factorials(counts), torch.lgamma(counts + 1).sum(-1))
