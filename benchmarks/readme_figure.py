@@ -1,6 +1,6 @@
 """Draw the README's figure from the demo's held-out latents.
 
-    make demo && .venv/bin/python benchmarks/readme_figure.py demo/run
+make demo && .venv/bin/python benchmarks/readme_figure.py demo/run
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ _HOMES = {
     "load_spec": "data.specs",
     "load_tree": "data.storage",
     "pca_latents": "analysis.baselines",
+    "permute_labels": "data.permutation",
     "plot_history": "analysis.plots",
     "plot_imputation": "analysis.plots",
     "plot_latents": "analysis.plots",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from neuroalign.data.nwb import read_nwb
     from neuroalign.data.nwb_writer import write_nwb
     from neuroalign.data.odor_sequence import read_odor_sequence
+    from neuroalign.data.permutation import permute_labels
     from neuroalign.data.quality import quality_report
     from neuroalign.data.simulate import simulate_recordings
     from neuroalign.data.specs import DataSpec, load_spec

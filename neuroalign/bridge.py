@@ -281,8 +281,6 @@ def expected_dataset(
     windows : bool
         Whether windows were kept apart.
     """
-    import json
-
     coordinates: dict[str, xr.DataArray | np.ndarray] = {"unit": np.array(target.unit_ids)}
     if windows:
         data = xr.DataArray(values, dims=("trial", "window", "lag", "unit"))
@@ -300,7 +298,7 @@ def expected_dataset(
     result.attrs = {
         "stage": "imputed",
         "subject": target.name,
-        "source": json.dumps(list(source_names)),
+        "source": ", ".join(source_names),
         "target": target.name,
     } | attributes
     result["expected"].attrs["units"] = "expected spikes per bin"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -376,13 +375,3 @@ def calibrate(rates: Tensor, starts: np.ndarray, counts: np.ndarray) -> tuple[Te
     met = torch.from_numpy(np.ascontiguousarray(counts, dtype=np.float32))[:, covered]
     offset, slope = fit_calibration(in_time[:, covered].flatten(0, 1), met.flatten(0, 1))
     return offset.float(), slope.float()
-
-
-def source_names(dataset: xr.Dataset) -> list[str]:
-    """Return the subjects that imputed data came from."""
-    return [str(name) for name in json.loads(dataset.attrs["source"])]
-
-
-def training_labels(latents: Mapping[str, TrainingLatents]) -> Sequence[np.ndarray]:
-    """Return the labels of all subjects' training trials."""
-    return [kept.labels for kept in latents.values()]

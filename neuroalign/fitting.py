@@ -30,7 +30,8 @@ from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
 from neuroalign.preparation import Label, check_labels, common_geometry, fingerprint, hold_out
 from neuroalign.settings import training_config
-from neuroalign.training.loop import FitProgress, TrainingSet, evaluate_rows, train
+from neuroalign.training.keeping import FitProgress
+from neuroalign.training.loop import TrainingSet, evaluate_rows, train
 from neuroalign.training.pairing import RowPlan
 from neuroalign.training.sources import WindowSource
 
@@ -150,7 +151,7 @@ def _train(
     checkpoint: Path | None,
     mark: str,
 ) -> FitProgress:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     config = training_config(settings)
     beta = torch.tensor([float(settings["beta"])], device=streams.device)

@@ -328,20 +328,20 @@ class SharedLatentModel(BaseEstimator):
         """Fit, then encode the same windows; see `fit` and `transform`."""
         return self.fit(windows, label=label).transform(windows)
 
-    def reconstruct(self, windows: xr.DataTree, *, keep_windows: bool = False) -> xr.DataTree:
+    def reconstruct(self, data: xr.DataTree, *, windows: bool = False) -> xr.DataTree:
         """Decode every subject's own latent means to expected counts.
 
         Parameters
         ----------
-        windows : DataTree
+        data : DataTree
             Windowed counts of some or all subjects of the fit.
-        keep_windows : bool, default=False
+        windows : bool, default=False
             Return each window's own expectation instead of their average in time.
 
         Returns
         -------
         DataTree
-            `expected` (trial, unit, time), spikes per bin; with `keep_windows` (trial, window,
+            `expected` (trial, unit, time), spikes per bin; with `windows` (trial, window,
             unit, lag).
 
         Raises
@@ -351,8 +351,8 @@ class SharedLatentModel(BaseEstimator):
         """
         return build_tree(
             {
-                name: impute_subject(self.fitted_, {name: dataset}, name, keep_windows=keep_windows)
-                for name, dataset in self._known(windows)
+                name: impute_subject(self.fitted_, {name: dataset}, name, keep_windows=windows)
+                for name, dataset in self._known(data)
             }
         )
 

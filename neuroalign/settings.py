@@ -86,7 +86,7 @@ def hidden_widths(hidden: Hidden, n_features: int, *, name: str = "hidden") -> t
     if isinstance(hidden, str):
         if hidden == "input":
             return (n_features, n_features)
-    elif all(_is_integer(width) and width > 0 for width in hidden):
+    elif isinstance(hidden, Sequence) and all(_is_integer(w) and int(w) > 0 for w in hidden):
         return tuple(int(width) for width in hidden)
     raise ParameterError(
         f'{name} must be "input" or a list of positive widths (empty: linear), got {hidden!r}.'

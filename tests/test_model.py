@@ -245,6 +245,7 @@ def test_other_bins_are_refused(model: na.SharedLatentModel, windows: xr.DataTre
         ({"beta": -1}, "beta must be a number from 0 to inf, got -1"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"encoder_hidden": (0,)}, 'encoder_hidden must be "input" or a list of positive widths'),
+        ({"decoder_hidden": 5}, 'decoder_hidden must be "input" or a list .*, got 5'),
         ({"patience": 0}, "patience must be a positive integer or None"),
         ({"device": "abacus"}, 'device must be "auto"'),
         ({"random_state": -3}, "random_state must not be negative"),
@@ -445,11 +446,11 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(
     settings = SMALL | {"max_epochs": 5}
     whole = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
     state = tmp_path / "state.safetensors"
-    from neuroalign.training import loop
+    from neuroalign.training import keeping, loop
 
     original = loop._record
 
-    def interrupt(progress: loop.FitProgress, *rest: object) -> None:
+    def interrupt(progress: keeping.FitProgress, *rest: object) -> None:
         original(progress, *rest)  # type: ignore[arg-type]
         if progress.epoch == 3:
             raise KeyboardInterrupt

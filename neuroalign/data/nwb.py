@@ -169,7 +169,7 @@ def _with_progress(
 ) -> Iterable[tuple[Path, str | None]]:
     if not progress:
         return files
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     return tqdm(files, desc="reading", unit="file")
 

@@ -133,7 +133,9 @@ def quality_report(tree: xr.DataTree, label: Label | None = None) -> QualityRepo
     counts = pd.DataFrame(trials).T.fillna(0).astype(int).rename_axis(index="subject")
     return QualityReport(
         subjects=pd.DataFrame.from_dict(subjects, orient="index").rename_axis("subject"),
-        trials_per_label=counts[sorted(counts.columns)].rename_axis(columns=title or None),
+        trials_per_label=counts.reindex(columns=sorted(counts.columns)).rename_axis(
+            columns=title or None
+        ),
         units=pd.concat(units, ignore_index=True),
         dropped=pd.DataFrame(dropped, columns=["subject", "what", "count", "why"]),
         label=title,

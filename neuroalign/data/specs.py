@@ -152,7 +152,7 @@ class DataSpec(SpecPart):
                 f"spec {self.name!r} has no recipe {name!r}; it has: "
                 f"{', '.join(map(repr, self.recipes)) or 'none'}.{close_match(name, self.recipes)}"
             )
-        return dict(self.recipes[name])
+        return {key: _as_number(value) for key, value in self.recipes[name].items()}
 
     def to_json(self) -> str:
         """Write the spec as one line of JSON, for the attributes of data."""
@@ -177,6 +177,16 @@ class DataSpec(SpecPart):
         except (TypeError, ValueError) as error:
             raise SpecError(f"the stored spec is not JSON: {error}.") from error
         return _validated(content, where="the stored spec")
+
+
+def _as_number(value: Any) -> Any:
+    """Return text such as `1e-3` as a number: YAML wants `1.0e-3` and takes this for text."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
 
 
 def load_spec(spec: str | Path | Mapping[str, Any] | DataSpec) -> DataSpec:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from neuroalign.errors import ModelFileError, TrainingError
+from neuroalign.errors import TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveTerms
 from neuroalign.nn.random import RandomStreams
-from neuroalign.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from neuroalign.training.config import TrainingConfig
+from neuroalign.training.keeping import FitProgress, HistoryRow, Keeper, resume
 from neuroalign.training.pairing import RowPlan, Rows
 from neuroalign.training.sources import Mixing, Source
 
@@ -26,7 +25,6 @@ VALIDATION_ROWS: Final = 2**31 - 1
 VALIDATION_NOISE: Final = 2**31 - 2
 EVALUATION_ROWS: Final = 2048  # rows evaluated at once, which bounds memory
 
-HistoryRow = dict[str, float]
 EpochCallback = Callable[[int, HistoryRow], None]
 
 
@@ -50,35 +48,6 @@ class TrainingSet:
     sources: Sequence[Source]
     training_rows: RowPlan
     validation_rows: RowPlan | None = None
-
-
-@dataclass
-class FitProgress:
-    """How far a fit has come, per replicate.
-
-    Attributes
-    ----------
-    epoch : int
-        Epochs done.
-    history : list of list of dict
-        For each replicate, a row per epoch in which it was active.
-    best_score : list of float
-        Lowest validation objective so far, nats per row.
-    best_epoch : list of int
-        When it was reached.
-    best_weights : dict
-        The weights of that epoch (empty without validation).
-    """
-
-    epoch: int
-    history: list[list[HistoryRow]]
-    best_score: list[float]
-    best_epoch: list[int]
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-
-    def is_active(self, replicate: int, patience: int | None) -> bool:
-        """Tell whether a replicate still trains."""
-        return patience is None or self.epoch - self.best_epoch[replicate] < patience
 
 
 def train(
@@ -130,10 +99,10 @@ def train(
         [0 for _ in beta],
     )
     if checkpoint is not None and checkpoint.exists():
-        progress = _resume(checkpoint, vae, optimiser, fingerprint)
+        progress = resume(checkpoint, vae, optimiser, fingerprint)
     patience = config.patience if data.validation_rows is not None else None
     held_out = _validation_rows(data, streams)
-    saved_at = time.monotonic()
+    keeper = Keeper(checkpoint, fingerprint, config.checkpoint_seconds)
     try:
         while progress.epoch < config.max_epochs and any(
             progress.is_active(r, patience) for r in range(len(beta))
@@ -148,12 +117,9 @@ def train(
             _record(progress, vae, data.names, trained, validated, beta, patience)
             if on_epoch is not None:
                 on_epoch(progress.epoch, progress.history[0][-1])
-            if checkpoint is not None and time.monotonic() - saved_at > config.checkpoint_seconds:
-                _save(checkpoint, vae, optimiser, progress, fingerprint)
-                saved_at = time.monotonic()
+            keeper.end_epoch(vae, optimiser, progress)
     except KeyboardInterrupt:
-        if checkpoint is not None:
-            _save(checkpoint, vae, optimiser, progress, fingerprint)
+        keeper.write()
         raise
     if progress.best_weights and patience is not None:
         vae.load_state_dict(progress.best_weights)
@@ -334,47 +300,3 @@ def _check_finite(row: HistoryRow, names: Sequence[str], epoch: int) -> None:
             f"the regularisation term is not finite in epoch {epoch}; lower the learning rate "
             "or set gradient_clip."
         )
-
-
-def _save(
-    path: Path,
-    vae: MultimodalVAE,
-    optimiser: torch.optim.Optimizer,
-    progress: FitProgress,
-    fingerprint: str,
-) -> None:
-    tensors = {f"weights/{name}": value for name, value in vae.state_dict().items()}
-    tensors |= {f"best/{name}": value for name, value in progress.best_weights.items()}
-    for number, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"adam/{number}/{name}": value for name, value in moments.items()}
-    state = {key: value for key, value in vars(progress).items() if key != "best_weights"}
-    write_checkpoint(path, Checkpoint(tensors, state | {"fingerprint": fingerprint}))
-
-
-def _resume(
-    path: Path, vae: MultimodalVAE, optimiser: torch.optim.Optimizer, fingerprint: str
-) -> FitProgress:
-    saved = read_checkpoint(path, next(vae.parameters()).device)
-    state = dict(saved.state)
-    if state.pop("fingerprint", None) != fingerprint:
-        raise ModelFileError(
-            f"the checkpoint {path} belongs to another fit (other data or other settings); "
-            "delete it, or give another path."
-        )
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "adam": {}}
-    for name, value in saved.tensors.items():
-        part, _, rest = name.partition("/")
-        parts[part][rest] = value
-    vae.load_state_dict(parts["weights"])
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["adam"].items():
-        number, _, moment = name.partition("/")
-        moments.setdefault(int(number), {})[moment] = value
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": moments, "param_groups": groups})
-    return FitProgress(**state, best_weights=parts["best"])
-
-
-def describe(config: TrainingConfig) -> dict[str, Any]:
-    """Return the settings as JSON would hold them."""
-    return asdict(config)

@@ -183,3 +183,10 @@ def test_yaml_tags_never_run_code(tmp_path: Path):
     path.write_text("name: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(SpecError, match="is not readable as YAML"):
         load_spec(path)
+
+
+def test_recipes_take_numbers_as_people_write_them():
+    spec = load_spec(
+        {**MINIMAL, "recipes": {"paper": yaml.safe_load("{beta: 1e-3, sharing: mm-vamp}")}}
+    )
+    assert spec.recipe("paper") == {"beta": 0.001, "sharing": "mm-vamp"}

@@ -12,7 +12,8 @@ from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.networks import Decoder, Encoder
 from neuroalign.nn.random import RandomStreams
 from neuroalign.training.config import TrainingConfig
-from neuroalign.training.loop import FitProgress, TrainingSet, clip_gradients, train
+from neuroalign.training.keeping import FitProgress
+from neuroalign.training.loop import TrainingSet, clip_gradients, train
 from neuroalign.training.pairing import FixedRows, ResampledRows
 from neuroalign.training.sources import FeatureScaling, WindowSource
 
@@ -104,6 +105,32 @@ def test_an_interrupted_fit_resumes_to_the_same_result(tmp_path: Path) -> None:
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ModelFileError, match="no readable checkpoint"):
         fit([3, 4], [0.1, 0.2], config, checkpoint=path, fingerprint="same")
+
+
+def test_an_interrupt_inside_an_epoch_loses_that_epoch_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from neuroalign.training import loop
+
+    whole, expected = fit([3], [0.1])
+    path, steps = tmp_path / "state.safetensors", 0
+    original = loop._terms
+
+    def interrupt(*arguments: object) -> object:
+        nonlocal steps
+        steps += 1
+        if steps == 40:  # epochs have 15 training steps and one evaluation here
+            raise KeyboardInterrupt
+        return original(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_terms", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit([3], [0.1], checkpoint=path, fingerprint="same")
+    resumed, progress = fit([3], [0.1], checkpoint=path, fingerprint="same")
+    assert progress.history == expected.history
+    for a, b in zip(resumed.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_patience_keeps_the_best_epoch() -> None:

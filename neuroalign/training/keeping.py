@@ -1,0 +1,126 @@
+"""How far a fit has come, and how that is kept so that an interrupted fit can go on."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from neuroalign.errors import ModelFileError
+from neuroalign.nn.multimodal_vae import MultimodalVAE
+from neuroalign.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+
+HistoryRow = dict[str, float]
+
+
+@dataclass
+class FitProgress:
+    """How far a fit has come, per replicate.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    history : list of list of dict
+        For each replicate, a row per epoch in which it was active.
+    best_score : list of float
+        Lowest validation objective so far, nats per row.
+    best_epoch : list of int
+        When it was reached.
+    best_weights : dict
+        The weights of that epoch (empty without validation).
+    """
+
+    epoch: int
+    history: list[list[HistoryRow]]
+    best_score: list[float]
+    best_epoch: list[int]
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def is_active(self, replicate: int, patience: int | None) -> bool:
+        """Tell whether a replicate still trains."""
+        return patience is None or self.epoch - self.best_epoch[replicate] < patience
+
+
+class Keeper:
+    """Keeps the state after each whole epoch, and writes it now and then.
+
+    An interrupt may come in the middle of a step; what is written then is the state before the
+    epoch that was cut short, so that a resumed fit ends exactly where it would have.
+    """
+
+    def __init__(self, path: Path | None, fingerprint: str, seconds: float) -> None:
+        self.path = path
+        self.fingerprint = fingerprint
+        self.seconds = seconds
+        self.written_at = time.monotonic()
+        self.kept: Checkpoint | None = None
+
+    def end_epoch(
+        self, vae: MultimodalVAE, optimiser: torch.optim.Optimizer, progress: FitProgress
+    ) -> None:
+        """Keep the state that a whole epoch has left."""
+        if self.path is None:
+            return
+        self.kept = capture(vae, optimiser, progress, self.fingerprint)
+        if time.monotonic() - self.written_at > self.seconds:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was kept last."""
+        if self.path is not None and self.kept is not None:
+            write_checkpoint(self.path, self.kept)
+            self.written_at = time.monotonic()
+
+
+def capture(
+    vae: MultimodalVAE,
+    optimiser: torch.optim.Optimizer,
+    progress: FitProgress,
+    fingerprint: str,
+) -> Checkpoint:
+    """Copy everything that a fit needs to go on."""
+    tensors = {f"weights/{name}": value for name, value in vae.state_dict().items()}
+    tensors |= {f"best/{name}": value for name, value in progress.best_weights.items()}
+    for number, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"adam/{number}/{name}": value for name, value in moments.items()}
+    state = {key: value for key, value in vars(progress).items() if key != "best_weights"}
+    return Checkpoint(
+        {name: value.detach().clone() for name, value in tensors.items()},
+        copy.deepcopy(state) | {"fingerprint": fingerprint},
+    )
+
+
+def resume(
+    path: Path, vae: MultimodalVAE, optimiser: torch.optim.Optimizer, fingerprint: str
+) -> FitProgress:
+    """Put back what a checkpoint holds.
+
+    Raises
+    ------
+    ModelFileError
+        If the checkpoint is damaged or belongs to another fit.
+    """
+    saved = read_checkpoint(path, next(vae.parameters()).device)
+    state = dict(saved.state)
+    if state.pop("fingerprint", None) != fingerprint:
+        raise ModelFileError(
+            f"the checkpoint {path} belongs to another fit (other data or other settings); "
+            "delete it, or give another path."
+        )
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "adam": {}}
+    for name, value in saved.tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = value
+    vae.load_state_dict(parts["weights"])
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["adam"].items():
+        number, _, moment = name.partition("/")
+        moments.setdefault(int(number), {})[moment] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    return FitProgress(**state, best_weights=parts["best"])
