@@ -126,8 +126,8 @@ def compare() -> pd.DataFrame:
             for r in accuracies(raw)
         ]
         variants = {name: {**METHODS[name], "beta": beta} for name, beta in best_betas().items()}
-        variants["mm-vamp, default"] = {}
-        variants["mm-vamp, two latents"] = {"n_latents": 2}
+        variants["mm-vamp, beta 1"] = {"beta": 1.0}
+        variants["mm-vamp, two latents"] = {"n_latents": 2, "beta": 1.0}
         for name, settings in variants.items():
             model = fit(train, seed, **settings)
             rows += [
@@ -141,7 +141,7 @@ def compare() -> pd.DataFrame:
                 }
                 for r in decode(model, train, test)
             ]
-            if name in {"mm-vamp, default", *METHODS}:
+            if name in {"mm-vamp, beta 1", *METHODS}:
                 rows[-1] |= imputation(model, train, test)
             print(pd.DataFrame(rows[-2:]).to_string(index=False, header=False), flush=True)
     return save(rows, "comparison")

@@ -57,9 +57,10 @@ class SharedLatentModel(BaseEstimator):
     scaling : str, default="sqrt-standard"
         What the encoders see: "sqrt-standard" (square roots, standardised by training trials),
         "standard", "sqrt" or "none" (raw counts, as in the paper).
-    beta : float, default=1.0
+    beta : float, default=0.3
         Weight of the regularisation term; 1 is the objective as the paper derives it. Smaller
         values keep more of each subject's own variation, larger ones pull subjects together.
+        0.3 was best on a simulation of five rats; visual cortex of four mice asked for 1.
         It is not comparable between likelihoods, scalings or sharing rules: squared errors of
         scaled inputs are several times larger than Poisson terms.
     beta_warmup : int, default=0
@@ -133,7 +134,7 @@ class SharedLatentModel(BaseEstimator):
     ... )
     >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
     >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
-    >>> model = na.SharedLatentModel(n_latents=3, max_epochs=20, random_state=0, verbose=False)
+    >>> model = na.SharedLatentModel(3, beta=1.0, max_epochs=20, random_state=0, verbose=False)
     >>> latents = model.fit(train, label="odor").transform(test)
     >>> latents["ada"]["mean"].dims
     ('trial', 'window', 'latent')
@@ -153,7 +154,7 @@ class SharedLatentModel(BaseEstimator):
         standard_weight: float = 0.0,
         likelihood: str = "poisson",
         scaling: str = "sqrt-standard",
-        beta: float = 1.0,
+        beta: float = 0.3,
         beta_warmup: int = 0,
         encoder_hidden: Hidden = (128,),
         decoder_hidden: Hidden = (64,),
