@@ -87,7 +87,7 @@ def fit_model(
         classes=classes,
         latents={},
         history=history,
-        best_epoch=progress.best_epoch[0] or progress.epoch,
+        best_epoch=_kept_epoch(progress, settings["patience"]),
         diagnosis=Diagnosis(float("nan"), float("nan"), 0, 0, held_out=False),
         seed=seed,
         device=device,
@@ -100,6 +100,11 @@ def fit_model(
     _calibrate_pairs(fitted, datasets)
     fitted.diagnosis = _diagnose(fitted, training, validation, held_out or rows, sources, streams)
     return fitted
+
+
+def _kept_epoch(progress: FitProgress, patience: int | None) -> int:
+    """Return the epoch whose weights the model has: the last one, unless stopping chose."""
+    return progress.epoch if patience is None else progress.best_epoch[0] or progress.epoch
 
 
 def _sources(

@@ -467,6 +467,15 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(
     )
 
 
+def test_without_patience_the_last_weights_are_kept(windows: xr.DataTree) -> None:
+    settings = SMALL | {"max_epochs": 6, "learning_rate": 0.05}
+    model = quiet_fit(na.SharedLatentModel(**settings | {"patience": None}), windows, label="odor")
+    assert model.best_epoch_ == len(model.history_) == 6
+    stopped = quiet_fit(na.SharedLatentModel(**settings | {"patience": 1}), windows, label="odor")
+    best = stopped.history_["validation_objective"].idxmin() + 1
+    assert stopped.best_epoch_ == best
+
+
 def test_recipes_build_models_and_unknown_arguments_are_named() -> None:
     paper = na.SharedLatentModel.from_recipe("odor_sequence", "paper", random_state=4)
     assert (paper.n_latents, paper.beta, paper.pairing, paper.encoder_hidden) == (

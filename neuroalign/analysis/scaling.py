@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from neuroalign.errors import ParameterError
+from neuroalign.poisson_root import expected_root
 
 Scaling = Literal["sqrt-standard", "standard", "sqrt", "none"]
 # Standard deviations below this are rounding, not variation: the feature is constant.
@@ -84,32 +85,3 @@ def check_scaling(scaling: str) -> None:
         raise ParameterError(
             f"scaling must be one of {', '.join(map(repr, get_args(Scaling)))}, got {scaling!r}."
         )
-
-
-def expected_root(expected: np.ndarray) -> np.ndarray:
-    """Return the mean square root of Poisson counts with the given expectations.
-
-    Parameters
-    ----------
-    expected : ndarray
-        Expected counts, not negative.
-
-    Returns
-    -------
-    ndarray of the same shape
-        Interpolated in a table; exact to about 1e-4.
-
-    Examples
-    --------
-    >>> expected_root(np.array([0.0, 0.02])).round(4)
-    array([0.    , 0.0199])
-    """
-    from scipy.special import gammaln
-
-    largest = float(np.max(expected, initial=0.0))
-    # Even steps of the root: fine where the curve bends, at small counts.
-    rates = np.linspace(0.0, np.sqrt(largest) + 0.1, 400) ** 2
-    counts = np.arange(1, int(rates[-1] + 10 * np.sqrt(rates[-1]) + 20))
-    logarithm = np.log(np.maximum(rates, 1e-300))[:, None]
-    weights = np.exp(counts * logarithm - rates[:, None] - gammaln(counts + 1))
-    return np.asarray(np.interp(expected, rates, weights @ np.sqrt(counts)))

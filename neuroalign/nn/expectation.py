@@ -8,41 +8,20 @@ rate to expected counts. The fit is positive, and its sum equals the sum of the 
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import torch
-from scipy import special
 from torch import Tensor
+
+from neuroalign.poisson_root import SMALLEST_RATE, root_table
 
 # part of a unit's mean count below which no expectation falls: a rate of zero would make a
 # single spike impossible
 RATE_FLOOR = 1e-3
-SMALLEST_RATE = 1e-6
-
-
-def mean_root(rate: np.ndarray) -> np.ndarray:
-    """Return E[√X] of Poisson counts X, elementwise, for rates in counts per bin."""
-    rate = np.asarray(rate, dtype=np.float64)
-    k = np.arange(1, 400)
-    small = np.minimum(rate, 200.0)[..., None]
-    with np.errstate(divide="ignore"):
-        log_p = special.xlogy(k, small) - small - special.gammaln(k + 1)
-    summed = (np.sqrt(k) * np.exp(log_p)).sum(-1)
-    large = np.maximum(rate, 1.0)
-    asymptotic = np.sqrt(large) * (1 - 1 / (8 * large) - 7 / (128 * large**2))
-    return np.asarray(np.where(rate <= 200.0, summed, asymptotic))
-
-
-@cache
-def _table() -> tuple[np.ndarray, np.ndarray]:
-    rate = np.geomspace(SMALLEST_RATE, 1e6, 4000)
-    return mean_root(rate), rate
 
 
 def rate_of_mean_root(root: Tensor) -> Tensor:
     """Return the Poisson rate whose counts have this mean square root (0 where root ≤ 0)."""
-    roots, rates = _table()
+    roots, rates = root_table()
     values = root.detach().cpu().double().numpy()
     # interpolation in logarithms is exact for tiny rates, where E[√X] = E[X] = rate
     logs = np.interp(np.log(np.maximum(values, roots[0])), np.log(roots), np.log(rates))

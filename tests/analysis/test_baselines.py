@@ -10,9 +10,10 @@ from sklearn.preprocessing import StandardScaler
 
 from neuroalign.analysis.baselines import pca_latents, raw_features
 from neuroalign.analysis.decoding import decode_labels
-from neuroalign.analysis.scaling import expected_root, fit_scaling
+from neuroalign.analysis.scaling import fit_scaling
 from neuroalign.data.windows import window_view
 from neuroalign.errors import DataError, ParameterError
+from neuroalign.poisson_root import expected_root
 from neuroalign.schema import build_tree, validate
 
 

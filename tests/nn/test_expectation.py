@@ -10,9 +10,9 @@ from scipy import optimize
 from neuroalign.nn.expectation import (
     average_windows,
     fit_calibration,
-    mean_root,
     rate_of_mean_root,
 )
+from neuroalign.poisson_root import mean_root
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.5, 3.0, 40.0, 250.0])
