@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+# networks in tests are tiny: threads would spend their time waiting for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
