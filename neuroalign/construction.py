@@ -34,7 +34,8 @@ def resolve_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as problem:
         raise ParameterError(
-            f'device must be "auto", "cpu", "cuda" or another device of this machine, got {name!r}.'
+            f'device must be "auto", "cpu" or another torch device that this machine has, got {name!r}, '
+            f"which torch cannot use here ({str(problem).splitlines()[0]})."
         ) from problem
     return device
 

@@ -113,7 +113,7 @@ def warn_about(alignment_value: float, hits: int, trials: int, n_classes: int) -
         warnings.warn(
             f"the subjects did not meet in the latent space: the same label lies {alignment_value:.2f} "
             "times as far apart between subjects as labels do within them (validation trials). "
-            'Raise beta, use divergence="pairwise", or train longer.',
+            'Raise beta, train longer, or use divergence="pairwise" if you chose "mixture".',
             AlignmentWarning,
             stacklevel=3,
         )

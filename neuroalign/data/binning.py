@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from neuroalign.data.frames import warn_about_frames
 from neuroalign.data.notes import add_note
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.schema import map_subjects, validate
@@ -100,7 +101,7 @@ def bin_spikes(
     """Count every unit's spikes in the bins of every trial's frame.
 
     A frame starts `frame_start` seconds after the trial's onset. Frames of different trials may
-    overlap; a spike then counts in each. Frames that reach beyond the subject's first or last
+    overlap, with a warning; a spike then counts in each. Frames that reach beyond the subject's first or last
     spike are kept, and noted in the attribute `notes`.
 
     Parameters
@@ -119,6 +120,11 @@ def bin_spikes(
         Binned stage: `counts` (trial, unit, time) as uint8, or uint16 for a subject with a count
         above 255; `time` is each bin's centre in seconds after the frame's start; attributes
         `bin_width`, and `frame_start` and `frame_stop` in seconds after onset.
+
+    Warns
+    -----
+    DataWarning
+        If frames of a subject's trials overlap, or end after their trial's stop.
 
     Raises
     ------
@@ -150,7 +156,9 @@ def bin_spikes(
         length = resolve_seconds(frame_length, data, ("frame", "length"), "frame_length", subject)
         bins = count_steps(length, width, what="frame_length", of="bin_width")
         start = _resolve_start(frame_start, data, subject)
-        return _bin_subject(data, subject, start=start, bins=bins, width=width)
+        binned = _bin_subject(data, subject, start=start, bins=bins, width=width)
+        warn_about_frames(data, subject, start=start, length=length)
+        return binned
 
     return map_subjects(recordings, bin_subject)
 

@@ -144,7 +144,11 @@ class Inspection:
         }
         if label is not None:
             spec["label"] = label
-        return yaml.safe_dump(spec, sort_keys=False, default_flow_style=None, width=100)
+        remark = (
+            "# A place to start. Frame (seconds after onset), bins and windows are examples: keep\n"
+            "# the frame inside the trial, and choose units that all animals have.\n"
+        )
+        return remark + yaml.safe_dump(spec, sort_keys=False, default_flow_style=None, width=100)
 
     def _best_trials(self) -> str | None:
         preferred = ["intervals/trials", *self.onsets]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from neuroalign.data.binning import bin_spikes, count_steps, frame_edges
 from neuroalign.data.notes import read_notes
-from neuroalign.errors import DataError, ParameterError
+from neuroalign.errors import DataError, DataWarning, ParameterError
 from neuroalign.schema import build_tree, validate
+
+# frames are put where the arithmetic is hard, not inside trials; one test is about the warnings
+pytestmark = pytest.mark.filterwarnings("ignore::neuroalign.errors.DataWarning")
 
 FRAME = {"frame_start": 0.25, "frame_length": 0.05, "bin_width": 0.01}
 
@@ -284,3 +288,21 @@ def test_whole_numbers_of_steps_are_found_despite_floats(number, step):
     assert count_steps(number * step, step, what="length", of="step") == number
     with pytest.raises(ParameterError):
         count_steps((number + 0.4) * step, step, what="length", of="step")
+
+
+def test_frames_that_share_spikes_or_leave_their_trial_are_warned_about():
+    data = recording([[0.25]], [0.0, 0.04, 2.0])
+    data = data.assign_coords(stop=("trial", [1.0, 1.0, 2.1]))
+    with pytest.warns(
+        DataWarning, match="frames of 1 trials of subject 'mitt' reach into the next"
+    ) as seen:
+        bin_spikes(build_tree({"mitt": data}), frame_start=0.1, frame_length=0.05, bin_width=0.01)
+    assert len(seen) == 2
+    assert (
+        "frames of 1 of 3 trials of subject 'mitt' end after the trial's stop (by up to 0.05 s)"
+        in str(seen[1].message)
+    )
+    apart = data.isel(trial=[0, 2]).assign_coords(stop=("trial", [1.0, np.nan]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bin_spikes(build_tree({"mitt": apart}), frame_start=0.1, frame_length=0.05, bin_width=0.01)

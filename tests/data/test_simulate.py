@@ -133,6 +133,8 @@ def test_spikes_follow_the_true_rates(small):
             assert abs((z**2).mean() - 1) < 4 * np.sqrt(2 / z.size) + 0.05
 
 
+# the frame is put between trials on purpose
+@pytest.mark.filterwarnings("ignore::neuroalign.errors.DataWarning")
 def test_between_trials_units_fire_at_their_baseline(small):
     recordings, truth, _ = small
     later = bin_spikes(recordings, frame_start=1.6, frame_length=1.0, bin_width=1.0)
