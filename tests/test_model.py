@@ -318,6 +318,14 @@ def test_every_sharing_and_pairing_fits(windows: xr.DataTree, sharing: str, pair
     assert np.isfinite(model.score(windows))
 
 
+@pytest.mark.parametrize("samples", [1, 4])
+def test_the_mixture_divergence_fits(windows: xr.DataTree, samples: int) -> None:
+    settings = SMALL | {"divergence": "mixture", "mixture_samples": samples, "max_epochs": 8}
+    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
+    assert (model.history_["regularisation"] <= 3 * np.log(3) + 1e-6).all()  # M log M
+
+
 def test_simultaneous_recordings_pair_by_trial() -> None:
     recordings, _ = na.simulate_recordings(
         units={"ada": 8, "bob": 6}, trials=30, simultaneous=True, random_state=0
