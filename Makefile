@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	$(BIN)/neuroalign demo --out $(OUT) --overwrite
 
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-fast: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow"

@@ -49,6 +49,8 @@ _HOMES = {
     "reconstruction_scores": "analysis.imputation",
     "save_tree": "data.storage",
     "score_imputation": "analysis.imputation",
+    "score_joining": "analysis.joining",
+    "score_sources": "analysis.sources",
     "scores_to_frame": "analysis.decoding",
     "select_trials": "data.trial_selection",
     "simulate_recordings": "data.simulate",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
         reconstruction_scores,
         score_imputation,
     )
+    from neuroalign.analysis.joining import score_joining
     from neuroalign.analysis.plots import (
         plot_history,
         plot_imputation,
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
         plot_score_matrix,
         plot_trajectories,
     )
+    from neuroalign.analysis.sources import score_sources
     from neuroalign.data.arrays import from_arrays
     from neuroalign.data.binning import bin_spikes
     from neuroalign.data.inspection import inspect_nwb

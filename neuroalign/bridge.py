@@ -37,12 +37,15 @@ class FittedSubject:
         Statistics of the training trials, features in the order (lag, unit).
     mean_counts : Tensor of shape (unit,)
         Training trials' mean count per bin.
+    largest_count : int
+        Most spikes in a bin of any trial given to the fit.
     """
 
     name: str
     unit_ids: tuple[str, ...]
     scaling: FeatureScaling
     mean_counts: Tensor
+    largest_count: int
 
 
 def counts_tensor(dataset: xr.Dataset, device: torch.device) -> Tensor:
@@ -86,7 +89,9 @@ def fit_scaling(dataset: xr.Dataset, kind: str) -> FeatureScaling:
     )
 
 
-def fit_subject(name: str, dataset: xr.Dataset, scaling: str) -> FittedSubject:
+def fit_subject(
+    name: str, dataset: xr.Dataset, scaling: str, *, largest_count: int
+) -> FittedSubject:
     """Learn from training trials what the model must remember of a subject."""
     counts = dataset["counts"]
     mean = counts.mean(("trial", "time"), dtype=np.float64).values
@@ -95,6 +100,7 @@ def fit_subject(name: str, dataset: xr.Dataset, scaling: str) -> FittedSubject:
         tuple(map(str, dataset["unit"].values)),
         fit_scaling(dataset, scaling),
         torch.from_numpy(mean).float(),
+        largest_count,
     )
 
 
@@ -227,9 +233,14 @@ def labels_of(
     return labels, np.unique(np.concatenate(list(labels.values())))
 
 
-@torch.no_grad()
 def encode(vae: MultimodalVAE, modality: int, source: WindowSource) -> Normal:
-    """Return the posteriors of all windows of one subject, each (example, latent)."""
+    """Return the posteriors of all windows given this subject alone, each (example, latent)."""
+    return vae.rule.unimodal(experts(vae, modality, source))
+
+
+@torch.no_grad()
+def experts(vae: MultimodalVAE, modality: int, source: WindowSource) -> Normal:
+    """Return what a subject's encoder says about all its windows, each (example, latent)."""
     device = source.counts.device
     means, scales = [], []
     for start in range(0, source.n_examples, ENCODING_ROWS):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 
 from neuroalign.bridge import FittedSubject
 from neuroalign.errors import ParameterError
-from neuroalign.nn.likelihoods import LIKELIHOODS
+from neuroalign.nn.likelihood_base import Likelihood
+from neuroalign.nn.likelihoods import LIKELIHOODS, LikelihoodShape
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.networks import Decoder, Encoder
 from neuroalign.nn.random import RandomStreams
@@ -48,40 +50,80 @@ def build_networks(
     Each subject draws from a stream keyed by its name, so that the order of subjects does not
     matter, nor who else takes part.
     """
-    n_latents = settings["n_latents"]
-    encoders, decoders, likelihoods = [], [], []
-    for name, subject in subjects.items():
-        streams = RandomStreams([seed])
-        streams.reseed(INITIAL_WEIGHTS, *name.encode())
-        n_features = len(subject.scaling.shift)
-        likelihood = LIKELIHOODS[settings["likelihood"]]()
-        encoders.append(
-            Encoder(
-                n_features,
-                hidden_widths(settings["encoder_hidden"], n_features),
-                n_latents,
-                streams,
-                dropout=settings["dropout"],
-            )
-        )
-        decoder = Decoder(
-            n_latents,
-            hidden_widths(settings["decoder_hidden"], n_features),
-            n_features * likelihood.parameters_per_feature,
-            streams,
-        )
-        decoder.start_from(likelihood.start(_mean_target(subject, likelihood.target)))
-        decoders.append(decoder)
-        likelihoods.append(likelihood)
-    options = SharingOptions(
-        divergence=settings["divergence"],
-        mixture_samples=settings["mixture_samples"],
-        standard_weight=settings["standard_weight"],
-    )
+    parts = [build_subject(subject, settings, seed) for subject in subjects.values()]
     vae = MultimodalVAE(
-        encoders, decoders, likelihoods, sharing=settings["sharing"], options=options
+        [part.encoder for part in parts],
+        [part.decoder for part in parts],
+        [part.likelihood for part in parts],
+        sharing=settings["sharing"],
+        options=SharingOptions(mixture_samples=settings["mixture_samples"]),
+        weights=reconstruction_weights(subjects, settings["reconstruction_weights"]),
     )
     return vae.double() if settings["precision"] == "float64" else vae
+
+
+@dataclass(frozen=True)
+class SubjectNetworks:
+    """What one subject brings to the model."""
+
+    encoder: Encoder
+    decoder: Decoder
+    likelihood: Likelihood
+
+
+def build_subject(
+    subject: FittedSubject, settings: Mapping[str, Any], seed: int
+) -> SubjectNetworks:
+    """Build one subject's networks from a random stream keyed by its name."""
+    streams = RandomStreams([seed])
+    streams.reseed(INITIAL_WEIGHTS, *subject.name.encode())
+    n_features, n_latents = len(subject.scaling.shift), settings["n_latents"]
+    likelihood = LIKELIHOODS[settings["likelihood"]](
+        LikelihoodShape(
+            n_features,
+            n_categories=max(1, subject.largest_count) + 1,
+            largest_mean=2.0 * (subject.largest_count + 1),
+            noise_scale=settings["noise_scale"],
+        )
+    )
+    encoder = Encoder(
+        n_features,
+        hidden_widths(settings["encoder_hidden"], n_features),
+        n_latents,
+        streams,
+        dropout=settings["dropout"],
+    )
+    decoder = Decoder(
+        n_latents,
+        hidden_widths(settings["decoder_hidden"], n_features),
+        n_features * likelihood.parameters_per_feature,
+        streams,
+    )
+    decoder.start_from(likelihood.start(_mean_target(subject, likelihood.target)))
+    return SubjectNetworks(encoder, decoder, likelihood)
+
+
+def reconstruction_weights(
+    subjects: Mapping[str, FittedSubject], wanted: Mapping[str, float] | str | None
+) -> list[float]:
+    """Return the weight of each subject's reconstruction term.
+
+    Raises
+    ------
+    ParameterError
+        If weights are given by name and a name is unknown or missing.
+    """
+    if wanted is None:
+        return [1.0] * len(subjects)
+    if isinstance(wanted, str):  # "size"
+        sizes = [len(subject.scaling.shift) for subject in subjects.values()]
+        return [max(sizes) / size for size in sizes]
+    if set(wanted) != set(subjects):
+        raise ParameterError(
+            f"reconstruction_weights must name the subjects {', '.join(map(repr, subjects))}, "
+            f"got {', '.join(map(repr, wanted))}."
+        )
+    return [float(wanted[name]) for name in subjects]
 
 
 def _mean_target(subject: FittedSubject, target: str) -> torch.Tensor:

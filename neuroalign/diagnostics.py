@@ -5,10 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from neuroalign.errors import AlignmentWarning, CollapseWarning
+
+# distance between labels, in widths of the posteriors, below which latents are noise
+CRUSHED: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ def label_centres(latents: LabelledLatents, classes: np.ndarray) -> np.ndarray:
     """Return the mean latent of each label and window, (label, window, latent); NaN if absent."""
     return np.stack(
         [
-            latents.mean[latents.labels == value].mean(0)
+            latents.mean[latents.labels == value].mean(0, dtype=np.float64)
             if (latents.labels == value).any()
             else np.full(latents.mean.shape[1:], np.nan)
             for value in classes
@@ -83,7 +87,37 @@ def nearest_centre_hits(
     return int((guess == held_out.labels).sum()), len(held_out.labels)
 
 
-def warn_about(alignment_value: float, hits: int, trials: int, n_classes: int) -> None:
+def resolution(mean: np.ndarray, scale: np.ndarray, labels: np.ndarray) -> float:
+    """Compare the distance between labels with the width of the posteriors.
+
+    Parameters
+    ----------
+    mean, scale : ndarray of shape (trial, window, latent)
+        Parameters of one subject's posteriors.
+    labels : ndarray of shape (trial,)
+        The label of each trial.
+
+    Returns
+    -------
+    float
+        Root mean squared distance between two labels' average latents of the same window, over
+        the root mean squared scale; infinite where posteriors are points, not-a-number for one
+        label.
+    """
+    centres = label_centres(LabelledLatents(mean, labels), np.unique(labels))
+    between = _mean_square_distance(centres)
+    width = float(np.square(scale, dtype=np.float64).sum(-1).mean())
+    return float(np.sqrt(between / width)) if width > 0 else float("inf")
+
+
+def warn_about(
+    alignment_value: float,
+    hits: int,
+    trials: int,
+    n_classes: int,
+    *,
+    resolved: float = float("inf"),
+) -> None:
     """Warn when the subjects did not meet or the latents carry no label.
 
     Warns
@@ -91,7 +125,9 @@ def warn_about(alignment_value: float, hits: int, trials: int, n_classes: int) -
     CollapseWarning
         If held-out trials show that latents carry next to no label: the upper 95 % bound of
         the share assigned to their own label stays below chance plus a fifth of the way to 1.
-        Few trials cannot show this, so few trials do not warn.
+        Few trials cannot show this, so few trials do not warn. Also if `resolved`, the
+        distance between labels over the width of the posteriors, is below a tenth: whatever
+        the averages say, the latents themselves are noise then.
     AlignmentWarning
         If latents carry the label but subjects are as far apart as labels.
     """
@@ -106,6 +142,13 @@ def warn_about(alignment_value: float, hits: int, trials: int, n_classes: int) -
             f"the latents say next to nothing about the label: {hits} of {trials} validation "
             f"trials lie nearest to their own label's average, {chance * trials:.0f} would by "
             "chance. Lower beta, train longer, or check that the recordings carry the label.",
+            CollapseWarning,
+            stacklevel=3,
+        )
+    elif resolved < CRUSHED:
+        warnings.warn(
+            f"the latents are crushed: labels lie {resolved:.2g} posterior widths apart, so that "
+            "samples of the latents say next to nothing about the label. Lower beta.",
             CollapseWarning,
             stacklevel=3,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,12 @@ from neuroalign.bridge import (
     ENCODING_ROWS,
     FittedSubject,
     encode,
-    expected_dataset,
     latents_dataset,
     match_units,
     window_source,
 )
-from neuroalign.data.windows import lags_per_window, window_starts
-from neuroalign.diagnostics import warn_about
+from neuroalign.data.windows import lags_per_window
+from neuroalign.diagnostics import LabelledLatents, label_centres, warn_about
 from neuroalign.errors import DataError
 from neuroalign.nn.expectation import average_windows, fit_calibration, rate_of_mean_root
 from neuroalign.nn.multimodal_vae import MultimodalVAE
@@ -92,6 +91,8 @@ class Diagnosis:
         Trials that lie nearest to their own label's average, and how many were looked at.
     held_out : bool
         Whether the trials were held out.
+    resolution : float
+        Distance between labels over the width of the posteriors, the largest of all subjects'.
     """
 
     alignment: float
@@ -99,6 +100,7 @@ class Diagnosis:
     hits: int
     trials: int
     held_out: bool
+    resolution: float = float("nan")
 
 
 @dataclass
@@ -118,7 +120,10 @@ class FittedModel:
     seed: int
     device: torch.device
     validation_trials: dict[str, list[int]]
+    restarts: pd.DataFrame
+    added: tuple[str, ...] = ()  # subjects that joined after the fit
     calibration: dict[tuple[str, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    joint_calibration: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     translation: dict[tuple[str, str], Translation] = field(default_factory=dict)
     readers: dict[str, LabelReader] = field(default_factory=dict)
 
@@ -144,12 +149,15 @@ class FittedModel:
     def warn(self) -> None:
         """Warn when the subjects did not meet or the latents carry no label."""
         if self.diagnosis.held_out:
-            shared = self.settings["sharing"] != "independent" and len(self.subjects) > 1
+            tied = self.settings["sharing"] not in {"independent", "autoencoder"}
+            # averages of single trials lie apart whatever the fit did
+            enough = self.diagnosis.trials >= 2 * len(self.classes) * len(self.subjects)
             warn_about(
-                self.diagnosis.alignment if shared else 0.0,
+                self.diagnosis.alignment if tied and enough else 0.0,
                 self.diagnosis.hits,
                 self.diagnosis.trials,
                 len(self.classes),
+                resolved=self.diagnosis.resolution,
             )
 
     def summary(self) -> str:
@@ -162,12 +170,13 @@ class FittedModel:
             [
                 (
                     f"SharedLatentModel: {self.settings['n_latents']} latents, "
-                    f"sharing {self.settings['sharing']}, beta {self.settings['beta']:g}, "
+                    f"sharing {self.settings['sharing']}, beta {shown_plan(self.settings['beta'])}, "
                     f"{self.settings['likelihood']} likelihood, scaling {self.settings['scaling']}"
                 ),
                 f"subjects: {units}",
                 f"trials paired by {label} ({values}), pairing {self.settings['pairing']}",
                 f"epoch {self.best_epoch} of {len(self.history)} kept, seed {self.seed}",
+                *([f"added after the fit: {', '.join(self.added)}"] if self.added else []),
                 (
                     f"alignment {self.alignment:.2f} on {where} trials (below 1: the same label lies "
                     "nearer across subjects than other labels within)"
@@ -179,6 +188,13 @@ class FittedModel:
                 ),
             ]
         )
+
+
+def shown_plan(plan: float | Sequence[Sequence[float]]) -> str:
+    """Write a number, or the points of a schedule, in short."""
+    if isinstance(plan, int | float | np.number):
+        return f"{plan:g}"
+    return " then ".join(f"{value:g} at epoch {epochs:g}" for epochs, value in plan)
 
 
 def check_geometry(fitted: FittedModel, name: str, dataset: xr.Dataset) -> None:
@@ -211,47 +227,8 @@ def encode_subject(fitted: FittedModel, name: str, dataset: xr.Dataset) -> xr.Da
     return latents_dataset(matched, mean, scale, subject=name)
 
 
-def impute_subject(
-    fitted: FittedModel,
-    sources: Mapping[str, xr.Dataset],
-    target: str,
-    *,
-    keep_windows: bool,
-) -> xr.Dataset:
-    """Decode latents of the sources with the target's decoder into expected counts.
-
-    Raises
-    ------
-    DataError
-        If several sources do not have the same trials.
-    """
-    names = list(sources)
-    first = sources[names[0]]
-    for name in names[1:]:
-        if not np.array_equal(sources[name]["trial"].values, first["trial"].values):
-            raise DataError(
-                f"several sources need the same trials, but {names[0]!r} and {name!r} differ in "
-                "their trial ids; impute from one source at a time, or select trials first."
-            )
-    total: Tensor | float = 0.0
-    for name, dataset in sources.items():
-        latents = encode_subject(fitted, name, dataset)
-        starts = window_starts(dataset)
-        if name != target:
-            _check_windows(fitted, name, starts)
-        rates = pair_rates(fitted, name, target, latents["mean"].values)
-        offset, slope = pair_calibration(fitted, name, target)
-        if not keep_windows:
-            rates = average_windows(rates, torch.from_numpy(starts), dataset.sizes["time"])
-        total = total + (offset.to(rates) + slope.to(rates) * rates) / len(names)
-    values = torch.as_tensor(total).float().numpy()
-    return expected_dataset(
-        first, fitted.subjects[target], values, source_names=names, windows=keep_windows
-    )
-
-
 @torch.no_grad()
-def _rates(fitted: FittedModel, mean: np.ndarray, target: str) -> Tensor:
+def decoded_rates(fitted: FittedModel, mean: np.ndarray, target: str) -> Tensor:
     """Decode latents (trial, window, latent) to uncalibrated rates (trial, window, lag, unit)."""
     modality, subject = fitted.modality(target), fitted.subjects[target]
     flat = torch.from_numpy(np.ascontiguousarray(mean.reshape(-1, mean.shape[-1])))
@@ -294,21 +271,43 @@ def pair_rates(fitted: FittedModel, source: str, target: str, mean: np.ndarray) 
     """Return the target's uncalibrated rates given a source's latents, (trial, window, lag, unit).
 
     A subject's own latents are decoded as they are. Another's are turned into an expectation
-    over what they were paired with: over the target's latents for simultaneous recordings, over
-    the rates of all labels otherwise (the mean of rates, not the rates of a mean).
+    over what the target may have had: over the labels, weighted by how probable the source's
+    whole trial makes them, of the rates (the mean of rates, not the rates of a mean) at the
+    target's average latents for the label; for simultaneous recordings these are shifted by
+    what the source's deviation from its own averages says about the target's.
     """
     if source == target:
-        return _rates(fitted, mean, target)
-    if fitted.settings["pairing"] == "trial":
-        return _rates(fitted, pair_translation(fitted, source, target)(mean), target)
-    there = fitted.latents[target]
-    codes = np.searchsorted(fitted.classes, there.labels)
-    present = np.unique(codes)
-    centres = np.stack([there.mean[codes == code].mean(0) for code in present])
-    weights = label_reader(fitted, source)(mean)[:, present]
+        return decoded_rates(fitted, mean, target)
+    centres = label_centres_of(fitted, target)
+    known = np.flatnonzero(np.isfinite(centres).all((1, 2)))
+    weights = label_reader(fitted, source)(mean)[:, known]
     weights = weights / np.maximum(weights.sum(1, keepdims=True), 1e-30)
-    rates = _rates(fitted, centres, target)
-    return torch.einsum("tk,kwlu->twlu", torch.from_numpy(weights).to(rates), rates)
+    if fitted.settings["pairing"] != "trial":
+        rates = decoded_rates(fitted, centres[known], target)
+        return torch.einsum("tk,kwlu->twlu", torch.from_numpy(weights).to(rates), rates)
+    shift = pair_translation(fitted, source, target)(_deviation(fitted, source, mean))
+    total: Tensor | float = 0.0
+    for weight, label in zip(weights.T, known, strict=True):
+        rates = decoded_rates(fitted, centres[label] + shift, target)
+        total = total + torch.from_numpy(weight)[:, None, None, None].to(rates) * rates
+    return torch.as_tensor(total)
+
+
+def label_centres_of(fitted: FittedModel, subject: str) -> np.ndarray:
+    """Return a subject's average training latents per label, (label, window, latent); NaN if none."""
+    kept = fitted.latents[subject]
+    return label_centres(LabelledLatents(kept.mean, kept.labels), fitted.classes).astype(
+        kept.mean.dtype
+    )
+
+
+def _deviation(fitted: FittedModel, source: str, mean: np.ndarray) -> np.ndarray:
+    """Return latents minus what the label that they suggest would lead one to expect."""
+    centres = label_centres_of(fitted, source)
+    known = np.isfinite(centres).all((1, 2))
+    weights = label_reader(fitted, source)(mean)[:, known]
+    expected = np.einsum("tk,kwl->twl", weights, centres[known])
+    return np.asarray(mean - expected, dtype=mean.dtype)
 
 
 def label_reader(fitted: FittedModel, source: str) -> LabelReader:
@@ -323,7 +322,9 @@ def label_reader(fitted: FittedModel, source: str) -> LabelReader:
 
 
 def pair_translation(fitted: FittedModel, source: str, target: str) -> Translation:
-    """Return the regression of a target's latents on a source's, over trials they share.
+    """Return the regression of a target's deviations on a source's, over trials they share.
+
+    Deviations are from each subject's own average latents of the trial's label and window.
 
     Raises
     ------
@@ -339,23 +340,23 @@ def pair_translation(fitted: FittedModel, source: str, target: str) -> Translati
                 f"{target!r} would do in trials of {source!r}."
             )
         fitted.translation[source, target] = fit_translation(
-            here.mean[mine], there.mean[theirs], _held_out(fitted, source)[mine]
+            _own_deviation(fitted, source)[mine],
+            _own_deviation(fitted, target)[theirs],
+            _held_out(fitted, source)[mine],
         )
     return fitted.translation[source, target]
+
+
+def _own_deviation(fitted: FittedModel, subject: str) -> np.ndarray:
+    """Return training latents minus the average of their label, (trial, window, latent)."""
+    kept = fitted.latents[subject]
+    codes = np.searchsorted(fitted.classes, kept.labels)
+    return np.asarray(kept.mean - label_centres_of(fitted, subject)[codes])
 
 
 def _held_out(fitted: FittedModel, subject: str) -> np.ndarray:
     held = fitted.validation_trials.get(subject, [])
     return np.isin(fitted.latents[subject].trials, held)
-
-
-def _check_windows(fitted: FittedModel, name: str, starts: np.ndarray) -> None:
-    if not np.array_equal(starts, fitted.latents[name].starts):
-        raise DataError(
-            f"imputing reads whole trials, so it needs the {len(fitted.latents[name].starts)} "
-            f"windows of the fit, got {len(starts)} other ones for subject {name!r}; do not "
-            "select windows before impute."
-        )
 
 
 def calibrate(rates: Tensor, starts: np.ndarray, counts: np.ndarray) -> tuple[Tensor, Tensor]:

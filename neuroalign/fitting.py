@@ -22,18 +22,21 @@ from neuroalign.bridge import (
 )
 from neuroalign.construction import build_networks, resolve_device
 from neuroalign.data.windows import window_starts
-from neuroalign.diagnostics import LabelledLatents, alignment, nearest_centre_hits
+from neuroalign.diagnostics import LabelledLatents, alignment, nearest_centre_hits, resolution
 from neuroalign.errors import DataError
 from neuroalign.fitted import Diagnosis, FittedModel, TrainingLatents, calibrate, pair_rates
+from neuroalign.joint_reconstruction import calibrate_joint
 from neuroalign.nn.divergences import mixture_divergence
+from neuroalign.nn.likelihood_base import Likelihood
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
 from neuroalign.preparation import Label, check_labels, common_geometry, fingerprint, hold_out
-from neuroalign.settings import training_config
+from neuroalign.restarts import Start, Training, train_starts
+from neuroalign.settings import final_options, objective_schedules
 from neuroalign.training.keeping import FitProgress
-from neuroalign.training.loop import TrainingSet, evaluate_rows, train
+from neuroalign.training.loop import Measure, TrainingSet, evaluate_rows
 from neuroalign.training.pairing import RowPlan
-from neuroalign.training.sources import WindowSource
+from neuroalign.training.sources import Source, WindowSource
 
 # keys of the random streams, which no epoch ever has
 SCORE_ROWS, DIAGNOSIS_ROWS = 2**31 - 4, 2**31 - 5
@@ -54,40 +57,53 @@ def fit_model(
     check_labels(labels, classes, label, settings)
     device = resolve_device(settings["device"])
     training, validation = hold_out(datasets, labels, settings, seed)
+    _check_training(training, settings)
     subjects = {
-        name: fit_subject(name, data.isel(trial=training[name]), settings["scaling"])
+        name: fit_subject(
+            name,
+            data.isel(trial=training[name]),
+            settings["scaling"],
+            largest_count=int(data["counts"].max()),
+        )
         for name, data in datasets.items()
     }
-    streams = RandomStreams([seed], device)
-    vae = build_networks(subjects, settings, seed).to(device)
-    sources = _sources(datasets, subjects, vae, settings, device)
+
+    def build(own_seed: int) -> MultimodalVAE:
+        return build_networks(subjects, settings, own_seed).to(device)
+
+    sources = subject_sources(datasets, subjects, build(seed), settings, device)
     plan = _planner(datasets, labels, classes, settings, device)
     held_out = plan(validation) if any(map(len, validation.values())) else None
+    if held_out is not None and held_out.n_rows == 0:
+        held_out = None  # validation trials of which none stands beside another
     rows = plan(training)
     if rows.n_rows == 0:
         raise DataError(
             f"no trial of one subject can stand beside a trial of another by {label!r} with "
             f"pairing={settings['pairing']!r}; look at the labels (or trial ids) of the subjects."
         )
-    progress = _train(
-        vae,
-        TrainingSet(list(subjects), list(sources.values()), rows, held_out),
-        settings,
-        streams,
-        checkpoint,
-        fingerprint(datasets, labels, settings, seed),
+    best, starts = train_starts(
+        Training(
+            build,
+            TrainingSet(list(subjects), list(sources.values()), rows, held_out),
+            settings,
+            device,
+            measure=_alignment_measure(sources, labels, validation, classes),
+            checkpoint=checkpoint,
+            fingerprint=fingerprint(datasets, labels, settings, seed),
+        ),
+        seed,
     )
-    history = pd.DataFrame(progress.history[0])
     fitted = FittedModel(
-        vae=vae,
+        vae=best.vae,
         subjects=subjects,
         settings=dict(settings),
         geometry=geometry,
         label=label,
         classes=classes,
         latents={},
-        history=history,
-        best_epoch=_kept_epoch(progress, settings["patience"]),
+        history=pd.DataFrame(best.progress.history[0]),
+        best_epoch=kept_epoch(best.progress, settings["patience"]),
         diagnosis=Diagnosis(float("nan"), float("nan"), 0, 0, held_out=False),
         seed=seed,
         device=device,
@@ -95,36 +111,111 @@ def fit_model(
             name: [int(t) for t in datasets[name]["trial"].values[where]]
             for name, where in validation.items()
         },
+        restarts=restart_table(starts, settings["patience"]),
     )
-    fitted.latents = _training_latents(fitted, datasets, sources, labels)
-    _calibrate_pairs(fitted, datasets)
-    fitted.diagnosis = _diagnose(fitted, training, validation, held_out or rows, sources, streams)
+    fitted.latents = {
+        name: training_latents(fitted, name, dataset, sources[name], labels[name])
+        for name, dataset in datasets.items()
+    }
+    calibrate_pairs(fitted, datasets)
+    calibrate_joint(fitted, datasets)
+    fitted.diagnosis = diagnose(fitted, fitted.vae, held_out or rows, list(sources.values()))
     return fitted
 
 
-def _kept_epoch(progress: FitProgress, patience: int | None) -> int:
+def _check_training(training: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> None:
+    empty = [name for name, positions in training.items() if len(positions) == 0]
+    if empty:
+        raise DataError(
+            f"no trial of subject {empty[0]!r} is left to train on after holding out "
+            f"validation_fraction={settings['validation_fraction']:g} of them; lower it, or pass 0."
+        )
+
+
+def restart_table(starts: Sequence[Start], patience: int | None) -> pd.DataFrame:
+    """Lay out how every random start ended."""
+    return pd.DataFrame(
+        [
+            {
+                "seed": start.seed,
+                "best_epoch": kept_epoch(start.progress, patience),
+                "objective": start.objective,
+            }
+            for start in starts
+        ]
+    )
+
+
+def _alignment_measure(
+    sources: Mapping[str, WindowSource],
+    labels: Mapping[str, np.ndarray],
+    validation: Mapping[str, np.ndarray],
+    classes: np.ndarray,
+) -> Measure | None:
+    """Return what tells after every epoch how far apart subjects are on held-out trials."""
+    if not all(map(len, validation.values())) or len(sources) < 2 or len(classes) < 2:
+        return None
+    held = {name: source.of_trials(validation[name]) for name, source in sources.items()}
+
+    def measure(vae: MultimodalVAE) -> list[dict[str, float]]:
+        latents = {}
+        for m, (name, source) in enumerate(held.items()):
+            mean = encode(vae, m, source).mean.cpu().numpy()
+            shape = (len(validation[name]), -1, mean.shape[-1])
+            latents[name] = LabelledLatents(mean.reshape(shape), labels[name][validation[name]])
+        return [{"validation_alignment": alignment(latents, classes)}]
+
+    return measure
+
+
+def kept_epoch(progress: FitProgress, patience: int | None) -> int:
     """Return the epoch whose weights the model has: the last one, unless stopping chose."""
     return progress.epoch if patience is None else progress.best_epoch[0] or progress.epoch
 
 
-def _sources(
+def subject_sources(
     datasets: Mapping[str, xr.Dataset],
     subjects: Mapping[str, FittedSubject],
     vae: MultimodalVAE,
     settings: Mapping[str, Any],
     device: torch.device,
 ) -> dict[str, WindowSource]:
-    dtype = torch.float64 if settings["precision"] == "float64" else torch.float32
-    sources = {}
-    for (name, subject), likelihood in zip(subjects.items(), vae.likelihoods, strict=True):
-        sources[name] = window_source(
-            match_units(datasets[name], subject),
-            subject,
-            device=device,
-            dtype=dtype,
-            target_counts=likelihood.target == "counts",
+    """Put every subject's counts on the device, after asking whether they can be modelled.
+
+    Raises
+    ------
+    DataError
+        If a likelihood cannot model the counts.
+    """
+    return {
+        name: source_for(datasets[name], subject, likelihood, settings, device)  # type: ignore[arg-type]
+        for (name, subject), likelihood in zip(subjects.items(), vae.likelihoods, strict=True)
+    }
+
+
+def source_for(
+    dataset: xr.Dataset,
+    subject: FittedSubject,
+    likelihood: Likelihood,
+    settings: Mapping[str, Any],
+    device: torch.device,
+) -> WindowSource:
+    """Put one subject's counts on the device; see `subject_sources`."""
+    source = window_source(
+        match_units(dataset, subject),
+        subject,
+        device=device,
+        dtype=torch.float64 if settings["precision"] == "float64" else torch.float32,
+        target_counts=likelihood.target == "counts",
+    )
+    problem = likelihood.problem(source.counts) if likelihood.target == "counts" else None
+    if problem is not None:
+        raise DataError(
+            f"the {settings['likelihood']} likelihood cannot model the counts of subject "
+            f"{subject.name!r}: {problem}; choose another likelihood (poisson takes any counts) "
+            "or shorter bins."
         )
-    return sources
+    return source
 
 
 def _planner(
@@ -148,42 +239,6 @@ def _planner(
     return plan
 
 
-def _train(
-    vae: MultimodalVAE,
-    data: TrainingSet,
-    settings: Mapping[str, Any],
-    streams: RandomStreams,
-    checkpoint: Path | None,
-    mark: str,
-) -> FitProgress:
-    from tqdm import tqdm
-
-    config = training_config(settings)
-    beta = torch.tensor([float(settings["beta"])], device=streams.device)
-    with tqdm(
-        total=config.max_epochs, desc="fit", unit="epoch", disable=not settings["verbose"]
-    ) as bar:
-
-        def show(epoch: int, row: Mapping[str, float]) -> None:
-            bar.update(epoch - bar.n)
-            shown = "validation_objective" if "validation_objective" in row else "objective"
-            bar.set_postfix({shown.replace("_", " "): f"{row[shown]:.4g}"})
-
-        progress = train(
-            vae,
-            data,
-            config,
-            beta=beta,
-            streams=streams,
-            on_epoch=show,
-            checkpoint=checkpoint,
-            fingerprint=mark,
-        )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return progress
-
-
 def score_model(
     fitted: FittedModel, datasets: Mapping[str, xr.Dataset], label: str | Sequence[str]
 ) -> float:
@@ -191,42 +246,48 @@ def score_model(
     labels, classes = labels_of(datasets, label)
     positions = {name: np.arange(data.sizes["trial"]) for name, data in datasets.items()}
     plan = _planner(datasets, labels, classes, fitted.settings, fitted.device)(positions)
+    if plan.n_rows == 0:
+        raise DataError(
+            f"no trial of one subject can stand beside a trial of another by {label!r} with "
+            f"pairing={fitted.settings['pairing']!r}; look at the labels (or trial ids)."
+        )
     streams = RandomStreams([fitted.seed], fitted.device)
     streams.reseed(SCORE_ROWS)
-    sources = _sources(datasets, fitted.subjects, fitted.vae, fitted.settings, fitted.device)
+    sources = subject_sources(datasets, fitted.subjects, fitted.vae, fitted.settings, fitted.device)
+    fitted.vae.set_options(final_options(fitted.settings))
     terms = evaluate_rows(fitted.vae, list(sources.values()), plan.draw(streams), streams)
-    return -float(terms.total(float(fitted.settings["beta"]))[0])
+    beta = objective_schedules(fitted.settings).beta[0].final
+    return -float(terms.total(beta)[0])
 
 
-def _training_latents(
+def training_latents(
     fitted: FittedModel,
-    datasets: Mapping[str, xr.Dataset],
-    sources: Mapping[str, WindowSource],
-    labels: Mapping[str, np.ndarray],
-) -> dict[str, TrainingLatents]:
-    latents = {}
-    for m, (name, dataset) in enumerate(datasets.items()):
-        posterior = encode(fitted.vae, m, sources[name])
-        shape = (dataset.sizes["trial"], dataset.sizes["window"], -1)
-        counts = dataset["counts"].transpose("trial", "time", "unit").values
-        means = [
-            counts[labels[name] == value].mean(0, dtype=np.float64)
-            if (labels[name] == value).any()
-            else np.full(counts.shape[1:], np.nan)
-            for value in fitted.classes
-        ]
-        latents[name] = TrainingLatents(
-            mean=posterior.mean.cpu().numpy().reshape(shape),
-            scale=posterior.scale.cpu().numpy().reshape(shape),
-            labels=labels[name],
-            trials=dataset["trial"].values.astype(np.int64),
-            starts=window_starts(dataset).astype(np.int64),
-            label_means=np.stack(means).astype(np.float32),
-        )
-    return latents
+    name: str,
+    dataset: xr.Dataset,
+    source: WindowSource,
+    labels: np.ndarray,
+) -> TrainingLatents:
+    """Encode a subject's training trials and average its counts by label."""
+    posterior = encode(fitted.vae, fitted.modality(name), source)
+    shape = (dataset.sizes["trial"], dataset.sizes["window"], -1)
+    counts = dataset["counts"].transpose("trial", "time", "unit").values
+    means = [
+        counts[labels == value].mean(0, dtype=np.float64)
+        if (labels == value).any()
+        else np.full(counts.shape[1:], np.nan)
+        for value in fitted.classes
+    ]
+    return TrainingLatents(
+        mean=posterior.mean.cpu().numpy().reshape(shape),
+        scale=posterior.scale.cpu().numpy().reshape(shape),
+        labels=labels,
+        trials=dataset["trial"].values.astype(np.int64),
+        starts=window_starts(dataset).astype(np.int64),
+        label_means=np.stack(means).astype(np.float32),
+    )
 
 
-def _calibrate_pairs(fitted: FittedModel, datasets: Mapping[str, xr.Dataset]) -> None:
+def calibrate_pairs(fitted: FittedModel, datasets: Mapping[str, xr.Dataset]) -> None:
     """Calibrate what needs single trials' counts, which the model does not keep.
 
     That is every subject's own reconstruction, and, for simultaneous recordings, every pair;
@@ -245,49 +306,62 @@ def _calibrate_pairs(fitted: FittedModel, datasets: Mapping[str, xr.Dataset]) ->
                 fitted.calibration[source, target] = calibrate(rates, kept.starts, counts[there])
 
 
-def _diagnose(
+def diagnose(
     fitted: FittedModel,
-    training: Mapping[str, np.ndarray],
-    validation: Mapping[str, np.ndarray],
+    vae: MultimodalVAE,
     rows: RowPlan,
-    sources: Mapping[str, WindowSource],
-    streams: RandomStreams,
+    sources: Sequence[Source],
 ) -> Diagnosis:
-    held_out = any(map(len, validation.values()))
-    judged = validation if held_out else training
+    """Judge a fit on its validation trials, or on all trials where none were held out.
+
+    Parameters
+    ----------
+    fitted : FittedModel
+        Whose stored latents are looked at.
+    vae : MultimodalVAE
+        Networks that read the sources, for the saturation.
+    rows : RowPlan
+        Rows over the sources.
+    sources : sequence of Source
+        Examples of each subject.
+    """
+    held = {
+        name: np.isin(kept.trials, fitted.validation_trials.get(name, []))
+        for name, kept in fitted.latents.items()
+    }
+    held_out = any(where.any() for where in held.values())
 
     def part(name: str, where: np.ndarray) -> LabelledLatents:
         kept = fitted.latents[name]
         return LabelledLatents(kept.mean[where], kept.labels[where])
 
-    looked_at = {name: part(name, judged[name]) for name in fitted.subjects}
+    looked_at = {name: part(name, held[name] == held_out) for name in fitted.subjects}
     hits = trials = 0
-    for name, held in looked_at.items():
-        found, total = nearest_centre_hits(part(name, training[name]), held, fitted.classes)
+    for name, judged in looked_at.items():
+        found, total = nearest_centre_hits(part(name, ~held[name]), judged, fitted.classes)
         hits, trials = hits + found, trials + total
     return Diagnosis(
         alignment=alignment(looked_at, fitted.classes),
-        saturation=_saturation(fitted, rows, sources, streams),
+        saturation=_saturation(fitted, vae, rows, sources),
         hits=hits,
         trials=trials,
         held_out=held_out,
+        resolution=max(resolution(k.mean, k.scale, k.labels) for k in fitted.latents.values()),
     )
 
 
 @torch.no_grad()
 def _saturation(
-    fitted: FittedModel,
-    rows: RowPlan,
-    sources: Mapping[str, WindowSource],
-    streams: RandomStreams,
+    fitted: FittedModel, vae: MultimodalVAE, rows: RowPlan, sources: Sequence[Source]
 ) -> float:
     n_subjects = len(fitted.subjects)
-    if n_subjects < 2:
+    if n_subjects < 2 or fitted.settings["sharing"] == "autoencoder":
         return float("nan")
+    streams = RandomStreams([fitted.seed], fitted.device)
     streams.reseed(DIAGNOSIS_ROWS)
     drawn = rows.draw(streams).batch(0, 1024)
-    inputs = [source.gather(drawn.index[..., m])[0] for m, source in enumerate(sources.values())]
-    posteriors = fitted.vae.encode(inputs)
+    inputs = [source.gather(drawn.index[..., m])[0] for m, source in enumerate(sources)]
+    posteriors = vae.rule.unimodal(vae.encode(inputs))
     noise = streams.normal(SATURATION_SAMPLES, *posteriors.mean[:, 0].shape).movedim(0, 2)
     present = None if drawn.present is None else drawn.present.permute(2, 0, 1)
     term = mixture_divergence(posteriors, noise.to(posteriors.mean.dtype), present)

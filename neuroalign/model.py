@@ -13,8 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroalign.data.randomness import resolve_seed
 from neuroalign.errors import DataError, ParameterError
-from neuroalign.fitted import FittedModel, encode_subject, impute_subject
+from neuroalign.fitted import FittedModel, encode_subject
 from neuroalign.fitting import fit_model, score_model
+from neuroalign.imputing import impute_subject
+from neuroalign.joint_reconstruction import reconstruct_jointly
 from neuroalign.preparation import resolve_label
 from neuroalign.schema import build_tree, iterate_subjects, validate
 from neuroalign.settings import Hidden, check_settings
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from neuroalign.data.specs import DataSpec
 
 Sources = str | Sequence[str]
+Plan = float | Sequence[Sequence[float]]
 
 
 class SharedLatentModel(BaseEstimator):
@@ -42,34 +45,51 @@ class SharedLatentModel(BaseEstimator):
         * "mm-vamp": posteriors tied by the mixture of all (equations 3 and 4).
         * "independent": one variational autoencoder per subject, nothing shared.
         * "aggregated": one joint posterior from averaged parameters (equations 15 and 16).
-    divergence : str, default="pairwise"
+        * "poe": one joint posterior, the product of all experts and N(0, I) (Wu and Goodman,
+          2018), trained together with every subject's own posterior.
+        * "moe": the mixture of all posteriors; every sample decodes every subject (Shi et al.,
+          2019).
+        * "mopoe": the mixture of the products of all subsets of subjects (Sutter et al., 2021),
+          for at most ten subjects.
+        * "autoencoder": one autoencoder per subject, the limit of small beta.
+    divergence : str or schedule, default="pairwise"
         How "mm-vamp" measures distance: "pairwise" is the average of closed-form divergences
         between all pairs, an upper bound that the published code optimises; "mixture" is the
         divergence to the mixture as the paper writes it, which loses its gradient when
-        posteriors do not overlap.
+        posteriors do not overlap. A schedule such as [(0, 0), (20, 1)] goes from the first to
+        the second.
     mixture_samples : int, default=1
         Monte Carlo samples per posterior for "mixture".
-    standard_weight : float, default=0.0
-        Share of the divergence to N(0, I) that is mixed into "mm-vamp" (0 to 1).
+    standard_weight : float or schedule, default=0.0
+        Share of the divergence to N(0, I) that is mixed into "mm-vamp" (0 to 1); the published
+        image experiments lower it from 1 to 0 over the first part of training.
     likelihood : str, default="poisson"
-        "poisson" (counts), "gaussian" (scale 1/√2: squared error of the scaled input, as in the
-        paper) or "laplace" (scale 0.75).
+        Of spike counts: "poisson", "negative-binomial" (dispersion learned per feature),
+        "bernoulli" (at most one spike per bin) or "categorical" (a probability for each number
+        of spikes). Of the scaled input: "gaussian" (scale 1/√2, squared error as in the paper)
+        or "laplace" (scale 0.75).
+    noise_scale : float, "learned" or None, default=None
+        Scale of "gaussian" (or "learned", one per feature) and "laplace", instead of theirs.
+    reconstruction_weights : mapping, "size" or None, default=None
+        Weight of each subject's reconstruction term: 1 each, or by name, or "size", the largest
+        subject's number of features over the subject's own, as the published image code does.
     scaling : str, default="sqrt-standard"
         What the encoders see: "sqrt-standard" (square roots, standardised by training trials),
         "standard", "sqrt" or "none" (raw counts, as in the paper).
-    beta : float, default=0.3
+    beta : float or schedule, default=0.3
         Weight of the regularisation term; 1 is the objective as the paper derives it. Smaller
         values keep more of each subject's own variation, larger ones pull subjects together.
         0.3 was best on a simulation of five rats; visual cortex of four mice asked for 1.
         It is not comparable between likelihoods, scalings or sharing rules: squared errors of
-        scaled inputs are several times larger than Poisson terms.
-    beta_warmup : int, default=0
-        Epochs over which beta rises linearly to its value.
+        scaled inputs are several times larger than Poisson terms. A list of (epochs, value)
+        is a schedule: linear between its points, the last value from then on; training stops
+        early only after that.
     encoder_hidden, decoder_hidden : sequence of int or "input", default=(128,), (64,)
         Widths of hidden layers; empty is linear; "input" is two layers as wide as the
         subject's input, as in the paper.
     dropout : float, default=0.0
-        Share of the encoder's inputs set to zero in training.
+        Share of the encoder's inputs set to zero in training; about 0.5 for pairing "trial",
+        where mixing does not apply.
     mixing : float, default=0.5
         Probability that a unit's counts in a training row come from a second trial of the same
         label and window position. Such surrogate trials keep what units do on average and
@@ -81,11 +101,16 @@ class SharedLatentModel(BaseEstimator):
         paper), "trial" pairs equal trial ids (simultaneous recordings).
     allow_missing : bool, default=False
         Whether subjects may lack labels (or trials, with "trial") that others have.
-    max_epochs : int, default=60
+    max_epochs : int, default=80
         Longest training. An epoch passes over all rows, and over those of small data several
         times, so that it has at least 15 steps.
     batch_size : int, default=128
         Rows per step.
+    weight_averaging : float, default=0.995
+        Decay per step of a running average of the weights, which is what is validated and
+        kept; 0 takes the weights themselves.
+    n_init : int, default=1
+        Random starts; the one with the best validation objective is kept.
     learning_rate, weight_decay : float, default=2e-3, 0.0
         Of Adam.
     gradient_clip : float or None, default=30.0
@@ -118,6 +143,9 @@ class SharedLatentModel(BaseEstimator):
         Terms of the negative objective by epoch, nats per row.
     best_epoch_ : int
         Epoch whose weights were kept.
+    restarts_ : DataFrame
+        Seed, best epoch and objective (nats per row, on rows that are the same for all) of
+        every random start.
     alignment_ : float
         Distance between subjects over distance between labels, on validation trials.
     saturation_ : float
@@ -149,21 +177,24 @@ class SharedLatentModel(BaseEstimator):
         n_latents: int = 8,
         *,
         sharing: str = "mm-vamp",
-        divergence: str = "pairwise",
+        divergence: str | Plan = "pairwise",
         mixture_samples: int = 1,
-        standard_weight: float = 0.0,
+        standard_weight: Plan = 0.0,
         likelihood: str = "poisson",
+        noise_scale: float | str | None = None,
+        reconstruction_weights: Mapping[str, float] | str | None = None,
         scaling: str = "sqrt-standard",
-        beta: float = 0.3,
-        beta_warmup: int = 0,
+        beta: Plan = 0.3,
         encoder_hidden: Hidden = (128,),
         decoder_hidden: Hidden = (64,),
         dropout: float = 0.0,
         mixing: float = 0.5,
         pairing: str = "resample",
         allow_missing: bool = False,
-        max_epochs: int = 60,
+        max_epochs: int = 80,
         batch_size: int = 128,
+        weight_averaging: float = 0.995,
+        n_init: int = 1,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.0,
         gradient_clip: float | None = 30.0,
@@ -180,9 +211,10 @@ class SharedLatentModel(BaseEstimator):
         self.mixture_samples = mixture_samples
         self.standard_weight = standard_weight
         self.likelihood = likelihood
+        self.noise_scale = noise_scale
+        self.reconstruction_weights = reconstruction_weights
         self.scaling = scaling
         self.beta = beta
-        self.beta_warmup = beta_warmup
         self.encoder_hidden = encoder_hidden
         self.decoder_hidden = decoder_hidden
         self.dropout = dropout
@@ -191,6 +223,8 @@ class SharedLatentModel(BaseEstimator):
         self.allow_missing = allow_missing
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.weight_averaging = weight_averaging
+        self.n_init = n_init
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
@@ -295,6 +329,7 @@ class SharedLatentModel(BaseEstimator):
         self.label_ = fitted.label
         self.history_: pd.DataFrame = fitted.history
         self.best_epoch_ = fitted.best_epoch
+        self.restarts_: pd.DataFrame = fitted.restarts
         self.alignment_ = fitted.alignment
         self.saturation_ = fitted.saturation
         self.seed_ = fitted.seed
@@ -329,13 +364,20 @@ class SharedLatentModel(BaseEstimator):
         """Fit, then encode the same windows; see `fit` and `transform`."""
         return self.fit(windows, label=label).transform(windows)
 
-    def reconstruct(self, data: xr.DataTree, *, windows: bool = False) -> xr.DataTree:
-        """Decode every subject's own latent means to expected counts.
+    def reconstruct(
+        self, data: xr.DataTree, *, windows: bool = False, joint: bool = False
+    ) -> xr.DataTree:
+        """Decode latent means to expected counts: every subject's own, or the joint ones.
 
         Parameters
         ----------
         data : DataTree
             Windowed counts of some or all subjects of the fit.
+        joint : bool, default=False
+            Decode the joint posterior of each trial and its partners among the subjects given,
+            for "aggregated", "poe", "moe" and "mopoe". Partners have the same trial id when
+            pairing is "trial"; otherwise the k-th trial of a label meets the others' k-th,
+            which uses the labels of these trials.
         windows : bool, default=False
             Return each window's own expectation instead of their average in time.
 
@@ -349,7 +391,17 @@ class SharedLatentModel(BaseEstimator):
         ------
         DataError
             If a subject, its units, bins or windows are not those of the fit.
+        ParameterError
+            If the way of sharing has no joint posterior.
         """
+        if joint:
+            known = dict(self._known(data))
+            return build_tree(
+                {
+                    name: reconstruct_jointly(self.fitted_, known, name, keep_windows=windows)
+                    for name in known
+                }
+            )
         return build_tree(
             {
                 name: impute_subject(self.fitted_, {name: dataset}, name, keep_windows=windows)
@@ -361,9 +413,10 @@ class SharedLatentModel(BaseEstimator):
         self,
         data: xr.DataTree,
         *,
-        source: Sources,
+        source: Sources | None = None,
         target: str,
         windows: bool = False,
+        combine: str = "precision",
     ) -> xr.DataTree:
         """Say what the target's units would have done in the source's trials.
 
@@ -374,13 +427,17 @@ class SharedLatentModel(BaseEstimator):
         ----------
         data : DataTree
             Windowed counts that hold the source.
-        source : str or list of str
-            Whose trials are encoded. Several sources need equal trial ids (recorded together);
-            their expectations are averaged.
+        source : str or list of str, optional
+            Whose trials are encoded; by default every other subject in the data. Several
+            sources must have been recorded together (pairing "trial": each trial is imputed
+            from the sources that have it), or at least have equal trial ids.
         target : str
             Whose units are imputed.
         windows : bool, default=False
             Return each window's own expectation instead of their average in time.
+        combine : str, default="precision"
+            How several sources' expectations are averaged: "precision" weights them, window by
+            window, by the mean precision of their posteriors; "equal" does not.
 
         Returns
         -------
@@ -393,9 +450,12 @@ class SharedLatentModel(BaseEstimator):
         DataError
             If a source is missing from the data, or several sources differ in their trials.
         ParameterError
-            If source or target are no subjects of the fit.
+            If source or target are no subjects of the fit, or `combine` is unknown.
         """
         check_is_fitted(self)
+        validate(data, "windowed", argument="windows")
+        if source is None:
+            source = [name for name in data.children if name in self.subjects_ and name != target]
         names = [source] if isinstance(source, str) else list(source)
         for role, name in [*(("source", n) for n in names), ("target", target)]:
             if name not in self.subjects_:
@@ -407,8 +467,69 @@ class SharedLatentModel(BaseEstimator):
             raise ParameterError("source must name at least one subject, got an empty list.")
         known = dict(self._known(data, only=names))
         return build_tree(
-            {target: impute_subject(self.fitted_, known, target, keep_windows=windows)}
+            {
+                target: impute_subject(
+                    self.fitted_, known, target, keep_windows=windows, combine=combine
+                )
+            }
         )
+
+    def add_subject(
+        self,
+        windows: xr.DataTree,
+        *,
+        random_state: int | np.random.Generator | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Let a new subject join: train its encoder and decoder against the others' latents.
+
+        The prior is the mixture of the new subject's posterior and the stored posteriors of the
+        others for the same label and window position, so the old recordings are not needed. No
+        weight of another subject changes, and this model stays as it is.
+
+        Parameters
+        ----------
+        windows : DataTree
+            Windowed counts with one subject that is not in the fit (training trials only, with
+            the label of the fit); subjects of the fit are ignored.
+        random_state : int, Generator or None, default=None
+            Seed; by default the fit's.
+        **settings
+            How to train, where it should differ from the fit: `max_epochs`, `learning_rate`,
+            `beta`, `validation_fraction` and the like.
+
+        Returns
+        -------
+        SharedLatentModel
+            A model of all subjects; its `history_` is that of the joining.
+
+        Raises
+        ------
+        DataError
+            If there is no new subject or more than one, or its windows or labels do not fit.
+        ParameterError
+            If sharing is not "mm-vamp", or a setting says what the model is.
+        """
+        from neuroalign.onboarding import add_subject
+
+        check_is_fitted(self)
+        validate(windows, "windowed", argument="windows")
+        new = [name for name in windows.children if name not in self.subjects_]
+        if len(new) != 1:
+            raise DataError(
+                "add_subject takes one new subject at a time, got "
+                f"{', '.join(map(repr, new)) or 'none'} beside those of the fit "
+                f"({', '.join(self.subjects_)})."
+            )
+        seed = self.seed_ if random_state is None else resolve_seed(random_state)
+        fitted = add_subject(
+            self.fitted_, new[0], windows[new[0]].to_dataset(), seed=seed, overrides=settings
+        )
+        grown = type(self)(**self.get_params(deep=False))
+        grown.reconstruction_weights = fitted.settings["reconstruction_weights"]
+        grown._accept(fitted)  # noqa: SLF001  (of the same class)
+        fitted.warn()
+        return grown
 
     def score(self, windows: xr.DataTree, *, label: str | Sequence[str] | None = None) -> float:
         """Return minus the negative objective per row, in nats (higher is better).

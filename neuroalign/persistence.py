@@ -21,11 +21,18 @@ from neuroalign.bridge import FittedSubject
 from neuroalign.construction import build_networks, resolve_device
 from neuroalign.errors import ModelFileError
 from neuroalign.fitted import Diagnosis, FittedModel, Geometry, TrainingLatents
+from neuroalign.preparation import plain
 from neuroalign.training.sources import FeatureScaling
 from neuroalign.version import __version__
 
 FORMAT_VERSION: Final = 1
-FILES: Final = ("model.json", "weights.safetensors", "posteriors.safetensors", "history.csv")
+FILES: Final = (
+    "model.json",
+    "weights.safetensors",
+    "posteriors.safetensors",
+    "history.csv",
+    "restarts.csv",
+)
 
 
 def save_fitted(
@@ -85,11 +92,15 @@ def _write(fitted: FittedModel, settings: Mapping[str, Any], folder: Path) -> No
     for (source, target), (offset, slope) in fitted.calibration.items():
         key = f"calibration/{order.index(source)}/{order.index(target)}"
         weights[f"{key}/offset"], weights[f"{key}/slope"] = offset, slope
+    for target, (offset, slope) in fitted.joint_calibration.items():
+        key = f"calibration/joint/{order.index(target)}"
+        weights[f"{key}/offset"], weights[f"{key}/slope"] = offset, slope
     for name, tensors in (("weights", weights), ("posteriors", posteriors)):
         contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         save_file(contiguous, folder / f"{name}.safetensors")
     fitted.history.to_csv(folder / "history.csv", index=False)
-    text = json.dumps(_manifest(fitted, settings), indent=2, default=_plain)
+    fitted.restarts.to_csv(folder / "restarts.csv", index=False)
+    text = json.dumps(_manifest(fitted, settings), indent=2, default=plain)
     (folder / "model.json").write_text(text, encoding="utf-8")
 
 
@@ -114,24 +125,18 @@ def _manifest(fitted: FittedModel, settings: Mapping[str, Any]) -> dict[str, Any
         "best_epoch": fitted.best_epoch,
         "diagnosis": vars(fitted.diagnosis),
         "validation_trials": fitted.validation_trials,
+        "added": list(fitted.added),
         "subjects": [
             {
                 "name": name,
                 "unit_ids": list(subject.unit_ids),
                 "square_root": subject.scaling.square_root,
+                "largest_count": subject.largest_count,
                 "labels": fitted.latents[name].labels.tolist(),
             }
             for name, subject in fitted.subjects.items()
         ],
     }
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.random.Generator):
-        return None
-    return list(value) if isinstance(value, tuple) else str(value)
 
 
 def load_fitted(path: Path, device: str) -> tuple[FittedModel, dict[str, Any]]:
@@ -158,8 +163,8 @@ def load_fitted(path: Path, device: str) -> tuple[FittedModel, dict[str, Any]]:
             )
         weights = load_file(path / "weights.safetensors")
         posteriors = load_file(path / "posteriors.safetensors")
-        history = pd.read_csv(path / "history.csv")
-        fitted = _assemble(manifest, weights, posteriors, history, resolve_device(device))
+        tables = {name: pd.read_csv(path / f"{name}.csv") for name in ("history", "restarts")}
+        fitted = _assemble(manifest, weights, posteriors, tables, resolve_device(device))
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as problem:
         if isinstance(problem, ModelFileError):
             raise
@@ -171,7 +176,7 @@ def _assemble(
     manifest: Mapping[str, Any],
     weights: Mapping[str, Tensor],
     posteriors: Mapping[str, Tensor],
-    history: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     device: torch.device,
 ) -> FittedModel:
     classes = np.array(manifest["classes"]["values"])
@@ -183,7 +188,11 @@ def _assemble(
             entry["square_root"], weights[f"scaling/{m}/shift"], weights[f"scaling/{m}/gain"]
         )
         subjects[name] = FittedSubject(
-            name, tuple(entry["unit_ids"]), scaling, weights[f"mean_counts/{m}"]
+            name,
+            tuple(entry["unit_ids"]),
+            scaling,
+            weights[f"mean_counts/{m}"],
+            entry["largest_count"],
         )
         parts = {
             part: posteriors[f"{m}/{part}"].numpy()
@@ -206,13 +215,16 @@ def _assemble(
         label=manifest["label"],
         classes=classes,
         latents=latents,
-        history=history,
+        history=tables["history"],
+        restarts=tables["restarts"],
+        added=tuple(manifest["added"]),
         best_epoch=manifest["best_epoch"],
         diagnosis=Diagnosis(**diagnosis),
         seed=manifest["seed"],
         device=device,
         validation_trials=manifest["validation_trials"],
         calibration=_calibration(weights, list(subjects)),
+        joint_calibration=_joint_calibration(weights, list(subjects)),
     )
 
 
@@ -222,7 +234,18 @@ def _calibration(
     result = {}
     for key, offset in weights.items():
         parts = key.split("/")
-        if parts[0] == "calibration" and parts[-1] == "offset":
+        if parts[0] == "calibration" and parts[1] != "joint" and parts[-1] == "offset":
             source, target = order[int(parts[1])], order[int(parts[2])]
             result[source, target] = (offset, weights[key.removesuffix("offset") + "slope"])
+    return result
+
+
+def _joint_calibration(
+    weights: Mapping[str, Tensor], order: list[str]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    result = {}
+    for m, name in enumerate(order):
+        key = f"calibration/joint/{m}"
+        if f"{key}/offset" in weights:
+            result[name] = (weights[f"{key}/offset"], weights[f"{key}/slope"])
     return result

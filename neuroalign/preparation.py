@@ -15,6 +15,7 @@ from neuroalign.data.randomness import named_generator
 from neuroalign.data.windows import lags_per_window, window_starts
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.fitted import Geometry
+from neuroalign.nn.joint import MOST_SUBSET_MODALITIES
 
 Label = str | list[str]
 
@@ -48,12 +49,21 @@ def fingerprint(
     """Return a hash of the data and of what decides a fit, to recognise its checkpoint."""
     digest = hashlib.sha256()
     decisive = {k: v for k, v in settings.items() if k not in {"verbose", "random_state"}}
-    digest.update(json.dumps([decisive, seed], sort_keys=True, default=list).encode())
+    digest.update(json.dumps([decisive, seed], sort_keys=True, default=plain).encode())
     for name, dataset in datasets.items():
         digest.update(f"{name}|{dataset['counts'].shape}|{list(labels[name])}".encode())
         digest.update(np.ascontiguousarray(dataset["counts"].values).tobytes())
         digest.update(window_starts(dataset).tobytes())
     return digest.hexdigest()
+
+
+def plain(value: object) -> object:
+    """Return what JSON can write of a setting."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.random.Generator):
+        return None
+    return list(value) if isinstance(value, tuple) else str(value)
 
 
 def common_geometry(datasets: Mapping[str, xr.Dataset]) -> Geometry:
@@ -94,10 +104,18 @@ def check_labels(
     DataError
         If a subject has no trials, there is only one label, or a subject lacks one and
         missing labels are not allowed.
+    ParameterError
+        If there are more subjects than the way of sharing can take.
     """
     empty = [name for name, values in labels.items() if len(values) == 0]
     if empty:
         raise DataError(f"no trials for subject {empty[0]!r}; loosen the spec's trial rules.")
+    if settings["sharing"] == "mopoe" and len(labels) > MOST_SUBSET_MODALITIES:
+        raise ParameterError(
+            f'sharing="mopoe" enumerates every subset of subjects, {2 ** len(labels) - 1} for '
+            f"{len(labels)} subjects; it takes at most {MOST_SUBSET_MODALITIES}. Choose "
+            '"moe", "poe" or "mm-vamp".'
+        )
     if len(classes) < 2 and settings["pairing"] != "trial":
         raise DataError(
             f"pairing needs at least two values of {label!r}, got only {classes[0]!r} in "

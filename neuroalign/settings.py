@@ -11,25 +11,27 @@ import numpy as np
 from neuroalign.bridge import PAIRINGS, SCALINGS
 from neuroalign.errors import ParameterError
 from neuroalign.nn.likelihoods import LIKELIHOODS
-from neuroalign.nn.sharing import SHARING_RULES
+from neuroalign.nn.sharing import SHARING_RULES, SharingOptions
 from neuroalign.training.config import TrainingConfig
+from neuroalign.training.schedules import ObjectiveSchedules, Schedule
 
 Hidden = Sequence[int] | Literal["input"]
 
 CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "sharing": tuple(SHARING_RULES),
-    "divergence": ("pairwise", "mixture"),
     "likelihood": tuple(LIKELIHOODS),
     "scaling": SCALINGS,
     "pairing": PAIRINGS,
     "precision": ("float32", "bfloat16", "float64"),
 }
-POSITIVE_INTEGERS: Final = ("n_latents", "mixture_samples", "max_epochs", "batch_size")
-BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+POSITIVE_INTEGERS: Final = ("n_latents", "mixture_samples", "max_epochs", "batch_size", "n_init")
+DIVERGENCES: Final[Mapping[str, float]] = {"pairwise": 0.0, "mixture": 1.0}
+SCHEDULED: Final[Mapping[str, tuple[float, float]]] = {
     "beta": (0.0, np.inf),
     "standard_weight": (0.0, 1.0),
-    "weight_decay": (0.0, np.inf),
+    "divergence": (0.0, 1.0),
 }
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {"weight_decay": (0.0, np.inf)}
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
@@ -54,25 +56,103 @@ def check_settings(settings: Mapping[str, Any]) -> None:
                 f"{name} must be a number from {low:g} to {high:g}, got {settings[name]!r}."
             )
     _check_fractions(settings)
+    for name in SCHEDULED:
+        schedule_of(name, settings[name])
+    _check_likelihood(settings)
+    _check_weights(settings["reconstruction_weights"])
     for name in ("encoder_hidden", "decoder_hidden"):
         hidden_widths(settings[name], 1, name=name)
 
 
 def _check_fractions(settings: Mapping[str, Any]) -> None:
-    for name in ("dropout", "mixing", "validation_fraction"):
+    for name in ("dropout", "mixing", "validation_fraction", "weight_averaging"):
         if not _is_number(settings[name]) or not 0.0 <= settings[name] < 1.0:
             raise ParameterError(f"{name} must be at least 0 and below 1, got {settings[name]!r}.")
     for name, optional in (("learning_rate", False), ("gradient_clip", True)):
         value = settings[name]
         if not (optional and value is None) and (not _is_number(value) or value <= 0):
             raise ParameterError(f"{name} must be positive, got {value!r}.")
-    if not _is_integer(settings["beta_warmup"]) or settings["beta_warmup"] < 0:
-        raise ParameterError(
-            f"beta_warmup must be a number of epochs, 0 or more, got {settings['beta_warmup']!r}."
-        )
     patience = settings["patience"]
     if patience is not None and (not _is_integer(patience) or patience < 1):
         raise ParameterError(f"patience must be a positive integer or None, got {patience!r}.")
+
+
+def _check_likelihood(settings: Mapping[str, Any]) -> None:
+    scale, likelihood = settings["noise_scale"], settings["likelihood"]
+    if scale is None:
+        return
+    if likelihood not in ("gaussian", "laplace"):
+        raise ParameterError(
+            f'noise_scale belongs to the likelihoods "gaussian" and "laplace", got '
+            f"{scale!r} with {likelihood!r}; leave it None."
+        )
+    allowed = 'a positive number or "learned"' if likelihood == "gaussian" else "a positive number"
+    learned = scale == "learned" and likelihood == "gaussian"
+    if not learned and (not _is_number(scale) or scale <= 0):
+        raise ParameterError(f"noise_scale must be {allowed} for {likelihood!r}, got {scale!r}.")
+
+
+def _check_weights(weights: object) -> None:
+    if weights is None or weights == "size":
+        return
+    if isinstance(weights, Mapping) and all(_is_number(w) and w > 0 for w in weights.values()):
+        return
+    raise ParameterError(
+        'reconstruction_weights must be None, "size" or a positive number for each subject, '
+        f"got {weights!r}."
+    )
+
+
+def schedule_of(name: str, value: object) -> Schedule:
+    """Return an argument that may change with the epochs as a schedule.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither a number (or, for the divergence, a name) nor a list of
+        (epochs, value), or a value is out of bounds.
+    """
+    if name == "divergence" and isinstance(value, str):
+        if value not in DIVERGENCES:
+            raise ParameterError(
+                'divergence must be "pairwise", "mixture", or a schedule of the mixture\'s share '
+                f"such as [(0, 0), (30, 1)]; got {value!r}."
+            )
+        value = DIVERGENCES[value]
+    low, high = SCHEDULED[name]
+    expected = (
+        f"{name} must be a number from {low:g} to {high:g}, or a list of (epochs, value) such as "
+        "[(0, 0), (20, 0.3)]"
+    )
+    try:
+        if isinstance(value, bool | str):
+            raise TypeError
+        schedule = Schedule.of(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as problem:
+        reason = f" ({problem})" if str(problem) and isinstance(problem, ValueError) else ""
+        raise ParameterError(f"{expected}; got {value!r}{reason}.") from problem
+    if not all(low <= v <= high and np.isfinite(v) for _, v in schedule.points):
+        raise ParameterError(f"{expected}; got {value!r}.")
+    return schedule
+
+
+def objective_schedules(settings: Mapping[str, Any]) -> ObjectiveSchedules:
+    """Return the weights of the objective's parts, for one replicate."""
+    return ObjectiveSchedules(
+        beta=(schedule_of("beta", settings["beta"]),),
+        mixture_share=schedule_of("divergence", settings["divergence"]),
+        standard_weight=schedule_of("standard_weight", settings["standard_weight"]),
+    )
+
+
+def final_options(settings: Mapping[str, Any]) -> SharingOptions:
+    """Return what the sharing rule is told once all schedules have settled."""
+    objective = objective_schedules(settings)
+    return SharingOptions(
+        mixture_share=objective.mixture_share.final,
+        mixture_samples=settings["mixture_samples"],
+        standard_weight=objective.standard_weight.final,
+    )
 
 
 def hidden_widths(hidden: Hidden, n_features: int, *, name: str = "hidden") -> tuple[int, ...]:

@@ -1,10 +1,10 @@
 """From one subject's latents to what another's would have been: the step before imputing.
 
 Latents of different subjects are tied softly, so a source's latent still carries noise and what
-is the source's own. What it says about a *target* is an expectation over the trials paired with
-it. Subjects recorded apart were paired by label, so the expectation runs over labels, weighted
-by what the source's whole trial says about the label; subjects recorded together were paired by
-trial, so the target's latents are regressed on the source's.
+is the source's own. What it says about a *target* is an expectation over the trials that stand
+beside it: over labels, weighted by what the source's whole trial says about the label. Subjects
+recorded together share more than the label, so there the target's deviations from its averages
+are regressed on the source's.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Translation:
 
 
 def fit_translation(source: np.ndarray, target: np.ndarray, held_out: np.ndarray) -> Translation:
-    """Regress a target's latents on a source's, over paired trials.
+    """Regress a target's latents, or their deviations, on a source's, over paired trials.
 
     The whole trial is read at once, so that each window profits from all windows of the trial.
     Encoders know their training trials too well, so the penalty is chosen on trials that were

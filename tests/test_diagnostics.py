@@ -1,10 +1,13 @@
 """Alignment and collapse on latents whose geometry is known."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
+import neuroalign as na
 from neuroalign.diagnostics import (
     LabelledLatents,
     alignment,
@@ -12,8 +15,39 @@ from neuroalign.diagnostics import (
     warn_about,
 )
 from neuroalign.errors import AlignmentWarning, CollapseWarning
+from neuroalign.schema import map_subjects
 
 CLASSES = np.array(["A", "B"])
+FIT: dict[str, Any] = {
+    "n_latents": 3,
+    "encoder_hidden": (16,),
+    "decoder_hidden": (16,),
+    "max_epochs": 4,
+    "learning_rate": 0.02,
+    "validation_fraction": 0.3,
+    "random_state": 0,
+    "verbose": False,
+}
+
+
+def windows(**change: Any) -> xr.DataTree:
+    settings: dict[str, Any] = {
+        "units": {"ada": 14, "bob": 12, "eve": 12},
+        "trials": 48,
+        "mean_rate": 12.0,
+        "random_state": 3,
+    }
+    recordings, _ = na.simulate_recordings(**settings | change)
+    binned = na.bin_spikes(na.keep_spec_trials(recordings), bin_width=0.025)
+    return na.slide_windows(binned, length=0.1, step=0.05)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> xr.DataTree:
+    """Three subjects, one of which fires ten spikes more in every bin."""
+    return map_subjects(
+        windows(), lambda n, d: d.assign(counts=d["counts"] + (10 if n == "bob" else 0))
+    )
 
 
 def subject(
@@ -62,3 +96,66 @@ def test_warnings_come_when_deserved_and_not_otherwise() -> None:
         warnings.simplefilter("error")
         warn_about(0.4, 90, 100, 4)
         warn_about(float("nan"), 0, 0, 4)
+
+
+def test_a_good_fit_gives_no_warning(recorded: xr.DataTree) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = na.SharedLatentModel(**FIT).fit(recorded, label="odor")
+    assert model.alignment_ < 0.9
+    assert model.fitted_.diagnosis.hits / model.fitted_.diagnosis.trials > 0.6
+
+
+def test_subjects_that_do_not_meet_are_warned_about(recorded: xr.DataTree) -> None:
+    """Nothing ties the subjects, whose raw counts begin at different levels."""
+    loose = {"beta": 1e-6, "divergence": "mixture", "scaling": "none"}
+    model = na.SharedLatentModel(**FIT | loose | {"max_epochs": 2, "learning_rate": 2e-3})
+    with pytest.warns(AlignmentWarning, match="the subjects did not meet") as caught:
+        model.fit(recorded, label="odor")
+    assert f"lies {model.alignment_:.2f} times as far apart" in str(caught[0].message)
+    diagnosis = model.fitted_.diagnosis
+    assert diagnosis.hits / diagnosis.trials > 0.4  # within each animal labels are there
+
+
+def test_subjects_that_are_not_tied_are_not_warned_about(recorded: xr.DataTree) -> None:
+    for sharing in ("independent", "autoencoder"):
+        loose = {"sharing": sharing, "scaling": "none", "max_epochs": 2, "learning_rate": 2e-3}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = na.SharedLatentModel(**FIT | loose).fit(recorded, label="odor")
+        assert model.alignment_ > 1.0
+
+
+def test_recordings_without_the_label_are_warned_about() -> None:
+    deaf = windows(signal=0.0, trials=96)
+    model = na.SharedLatentModel(**FIT | {"max_epochs": 1, "validation_fraction": 0.5})
+    with pytest.warns(CollapseWarning, match="say next to nothing about the label"):
+        model.fit(deaf, label="odor")
+
+
+def test_latents_crushed_by_beta_are_warned_about(recorded: xr.DataTree) -> None:
+    crushed = {"beta": 1e6, "learning_rate": 0.1, "max_epochs": 6}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = na.SharedLatentModel(**FIT | crushed).fit(recorded, label="odor")
+    # posteriors of all subjects are one and the same, whatever the trial
+    assert model.saturation_ == pytest.approx(0.0, abs=0.01)
+    assert [warning.category for warning in caught] == [CollapseWarning]
+
+
+def test_diagnosis_counts_the_validation_trials(recorded: xr.DataTree) -> None:
+    model = na.SharedLatentModel(**FIT | {"max_epochs": 2}).fit(recorded, label="odor")
+    latents = model.transform(recorded)
+    hits = trials = 0
+    for name, held in model.fitted_.validation_trials.items():
+        data = latents[name].to_dataset()
+        out = np.isin(data["trial"], held)
+        mean, odor = data["mean"].to_numpy(), data["odor"].to_numpy()
+        spread = mean[~out].std((0, 1))
+        centres = {c: mean[~out & (odor == c)].mean(0) for c in model.classes_}
+        for k in np.flatnonzero(out):
+            distance = {c: (((mean[k] - m) / spread) ** 2).sum() for c, m in centres.items()}
+            hits += min(distance, key=distance.__getitem__) == odor[k]
+            trials += 1
+    diagnosis = model.fitted_.diagnosis
+    assert (diagnosis.hits, diagnosis.trials, diagnosis.held_out) == (hits, trials, True)

@@ -1,9 +1,13 @@
 """SharedLatentModel on small simulations: the estimator's contract and its promises."""
 
+import dataclasses
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -11,15 +15,24 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import neuroalign as na
+from neuroalign import restarts, translation
+from neuroalign.construction import build_networks
+from neuroalign.diagnostics import LabelledLatents, alignment
 from neuroalign.errors import DataError, ModelFileError, ParameterError
+from neuroalign.fitted import FittedModel
+from neuroalign.nn.likelihoods import LIKELIHOODS
+from neuroalign.nn.random import RandomStreams
+from neuroalign.nn.sharing import SHARING_RULES, SharingOptions
 from neuroalign.schema import build_tree, iterate_subjects, map_subjects
+from neuroalign.settings import training_config
+from neuroalign.training.config import TrainingConfig
 
 UNITS = {"ada": 14, "bob": 11, "eve": 9}
-SMALL = {
+SMALL: dict[str, Any] = {
     "n_latents": 3,
     "encoder_hidden": (16,),
     "decoder_hidden": (16,),
-    "max_epochs": 12,
+    "max_epochs": 5,
     "learning_rate": 5e-3,
     "random_state": 0,
     "verbose": False,
@@ -32,6 +45,37 @@ def quiet_fit(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", na.NeuroAlignWarning)
         return model.fit(windows, **arguments)  # type: ignore[arg-type]
+
+
+def assert_all_numbers_equal(
+    first: na.SharedLatentModel, second: na.SharedLatentModel, windows: xr.DataTree
+) -> None:
+    for method in ("transform", "reconstruct"):
+        for (_, a), (_, b) in zip(
+            iterate_subjects(getattr(first, method)(windows)),
+            iterate_subjects(getattr(second, method)(windows)),
+            strict=True,
+        ):
+            assert a.identical(b)
+    one, two = (m.impute(windows, source="ada", target="eve") for m in (first, second))
+    assert one["eve"].to_dataset().identical(two["eve"].to_dataset())
+    assert first.score(windows) == second.score(windows)
+    assert first.summary() == second.summary()
+    np.testing.assert_array_equal(first.history_, second.history_)
+    np.testing.assert_array_equal(first.restarts_, second.restarts_)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
+    """Let epochs of these small data have few steps: nothing here asks for a good fit."""
+
+    def shortened(given: Mapping[str, Any]) -> TrainingConfig:
+        return dataclasses.replace(training_config(given), least_steps=4)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restarts, "training_config", shortened)
+        patch.setattr(translation, "STRENGTHS", (0.01,))  # one penalty, so none is searched for
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -88,21 +132,27 @@ def test_encoding_equals_encoding_written_out_windows(
     scaled = fitted.subjects["bob"].scaling(counts.flatten(2).flatten(0, 1))
     with torch.no_grad():
         expected = fitted.vae.encoders[1](scaled.unsqueeze(0)).mean[0]
-    found = model.transform(build_tree({"bob": data}))["bob"]["mean"].values.reshape(-1, 3)
+    found = model.transform(build_tree({"bob": data}))["bob"]["mean"].to_numpy().reshape(-1, 3)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
+def legacy_state() -> np.ndarray:
+    """Copy the state of numpy's global generator."""
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return np.array(state[1])
+
+
 def test_a_seed_gives_one_fit_and_leaves_global_state_alone(windows: xr.DataTree) -> None:
-    settings = SMALL | {"max_epochs": 3, "dropout": 0.2}
-    before, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    settings = SMALL | {"max_epochs": 2, "dropout": 0.2}
+    before, legacy = torch.get_rng_state(), legacy_state()
     first = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
     second = quiet_fit(clone(first), windows, label="odor")
     third = quiet_fit(clone(first).set_params(random_state=1), windows, label="odor")
-    a, b, c = (m.transform(windows)["eve"]["mean"].values for m in (first, second, third))
+    a, b, c = (m.transform(windows)["eve"]["mean"].to_numpy() for m in (first, second, third))
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
     assert torch.equal(before, torch.get_rng_state())
-    np.testing.assert_array_equal(legacy, np.random.get_state()[1])  # noqa: NPY002
+    np.testing.assert_array_equal(legacy, legacy_state())
     refitted = quiet_fit(first, windows, label="odor")
     np.testing.assert_array_equal(refitted.transform(windows)["eve"]["mean"].values, b)
 
@@ -120,7 +170,7 @@ def test_validation_trials_are_whole_trials_apart_from_training(
     model: na.SharedLatentModel, windows: xr.DataTree
 ) -> None:
     for name, held in model.fitted_.validation_trials.items():
-        odors = windows[name]["odor"].sel(trial=held).values
+        odors = windows[name]["odor"].sel(trial=held).to_numpy()
         assert set(odors) == set("ABCD")
         share = len(held) / windows[name].sizes["trial"]
         assert share == pytest.approx(model.validation_fraction, abs=0.06)
@@ -163,7 +213,7 @@ def test_imputed_counts_are_positive_and_sum_to_the_counts(
     windows: xr.DataTree, likelihood: str, scaling: str
 ) -> None:
     model = na.SharedLatentModel(
-        **SMALL | {"max_epochs": 4, "likelihood": likelihood, "scaling": scaling}
+        **SMALL | {"max_epochs": 2, "likelihood": likelihood, "scaling": scaling}
     )
     quiet_fit(model, windows, label="odor")
     imputed = model.impute(windows, source="bob", target="ada")
@@ -206,11 +256,12 @@ def test_several_sources_are_averaged_and_need_equal_trials(
     same = map_subjects(
         windows, lambda _, d: d.isel(trial=slice(0, 20)).assign_coords(trial=np.arange(20))
     )
-    both = model.impute(same, source=["ada", "bob"], target="eve")["eve"]["expected"]
+    both = model.impute(same, source=["ada", "bob"], target="eve", combine="equal")
     single = [
-        model.impute(same, source=s, target="eve")["eve"]["expected"].values for s in ("ada", "bob")
+        model.impute(same, source=s, target="eve")["eve"]["expected"].to_numpy()
+        for s in ("ada", "bob")
     ]
-    np.testing.assert_allclose(both, np.mean(single, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(both["eve"]["expected"], np.mean(single, axis=0), rtol=1e-5)
 
 
 def test_units_are_matched_by_id(model: na.SharedLatentModel, windows: xr.DataTree) -> None:
@@ -242,7 +293,7 @@ def test_other_bins_are_refused(model: na.SharedLatentModel, windows: xr.DataTre
     [
         ({"n_latents": 0}, "n_latents must be a positive integer, got 0"),
         ({"sharing": "none"}, "sharing must be one of 'mm-vamp', .*; got 'none'"),
-        ({"beta": -1}, "beta must be a number from 0 to inf, got -1"),
+        ({"beta": -1}, "beta must be a number from 0 to inf, or a list .*; got -1"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"encoder_hidden": (0,)}, 'encoder_hidden must be "input" or a list of positive widths'),
         ({"decoder_hidden": 5}, 'decoder_hidden must be "input" or a list .*, got 5'),
@@ -250,7 +301,8 @@ def test_other_bins_are_refused(model: na.SharedLatentModel, windows: xr.DataTre
         ({"device": "abacus"}, 'device must be "auto"'),
         ({"random_state": -3}, "random_state must not be negative"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
-        ({"beta_warmup": -1}, "beta_warmup must be a number of epochs"),
+        ({"weight_averaging": 1.0}, "weight_averaging must be at least 0 and below 1, got 1.0"),
+        ({"n_init": 0}, "n_init must be a positive integer, got 0"),
         ({"gradient_clip": 0}, "gradient_clip must be positive"),
     ],
 )
@@ -306,21 +358,108 @@ def test_the_label_comes_from_the_spec_or_is_a_combination(windows: xr.DataTree)
     assert model.classes_.tolist() == [f"{o}|{h}" for o in "ABCD" for h in (0, 1)]
 
 
-@pytest.mark.parametrize("pairing", ["rank", "resample"])
-@pytest.mark.parametrize("sharing", ["mm-vamp", "independent", "aggregated"])
-def test_every_sharing_and_pairing_fits(windows: xr.DataTree, sharing: str, pairing: str) -> None:
-    model = na.SharedLatentModel(
-        **SMALL | {"sharing": sharing, "pairing": pairing, "likelihood": "gaussian"}
-    )
-    quiet_fit(model, windows, label="odor")
-    objective = model.history_["objective"]
-    assert objective.iloc[-1] < objective.iloc[0]
+@pytest.mark.parametrize("sharing", SHARING_RULES)
+def test_every_sharing_rule_does_everything_and_its_seed_does_it_again(
+    windows: xr.DataTree, sharing: str, tmp_path: Path
+) -> None:
+    settings = SMALL | {"sharing": sharing, "max_epochs": 3, "learning_rate": 0.02}
+    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
     assert np.isfinite(model.score(windows))
+    for _, data in iterate_subjects(model.transform(windows)):
+        assert np.isfinite(data["mean"]).all()
+        # an autoencoder's latents are points
+        assert (data["scale"] == 0 if sharing == "autoencoder" else data["scale"] > 0).all()
+    for made in (
+        model.reconstruct(windows)["bob"],
+        model.impute(windows, source="ada", target="eve")["eve"],
+    ):
+        assert (made["expected"] > 0).all()
+        assert np.isfinite(made["expected"]).all()
+    loaded = na.SharedLatentModel.load(model.save(tmp_path / "model"))
+    assert_all_numbers_equal(model, loaded, windows)
+    again = quiet_fit(clone(model), windows, label="odor")
+    for name, value in model.fitted_.vae.state_dict().items():
+        assert torch.equal(value, again.fitted_.vae.state_dict()[name])
+    pd.testing.assert_frame_equal(model.history_, again.history_, check_exact=True)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_every_likelihood_does_everything(
+    windows: xr.DataTree, likelihood: str, tmp_path: Path
+) -> None:
+    if likelihood == "bernoulli":  # bins with a spike or without
+        windows = map_subjects(windows, lambda _, d: d.assign(counts=d["counts"].clip(max=1)))
+    settings = SMALL | {"likelihood": likelihood, "max_epochs": 3, "learning_rate": 0.02}
+    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
+    for name, data in iterate_subjects(model.reconstruct(windows)):
+        assert (data["expected"] > 0).all()
+        total = windows[name]["counts"].sum(("trial", "time"))
+        np.testing.assert_allclose(data["expected"].sum(("trial", "time")), total, rtol=0.02)
+    loaded = na.SharedLatentModel.load(model.save(tmp_path / "model"))
+    assert_all_numbers_equal(model, loaded, windows)
+
+
+@pytest.mark.parametrize("scale", [0.3, "learned"])
+def test_noise_scales_reach_the_likelihood_and_come_back(
+    windows: xr.DataTree, scale: float | str, tmp_path: Path
+) -> None:
+    settings = SMALL | {"likelihood": "gaussian", "noise_scale": scale, "max_epochs": 2}
+    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    likelihood = model.fitted_.vae.likelihoods[0]
+    if scale == "learned":
+        raw = likelihood.get_parameter("raw_scale")
+        assert raw.shape == (1, 1, 140)
+        # each feature's scale has left the 1/√2 that it began at, 4·tanh(raw/4) in logarithms
+        assert (raw != raw.new_tensor(4 * np.arctanh(np.log(0.5) / 8))).all()
+    else:
+        assert likelihood.scale == 0.3
+    loaded = na.SharedLatentModel.load(model.save(tmp_path / "model"))
+    assert loaded.noise_scale == scale
+    assert_all_numbers_equal(model, loaded, windows)
+
+
+@pytest.mark.parametrize("sharing", ["mm-vamp", "moe"])
+def test_trials_pair_by_rank(windows: xr.DataTree, sharing: str) -> None:
+    settings = SMALL | {"sharing": sharing, "pairing": "rank", "max_epochs": 2}
+    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
+    assert np.isfinite(model.score(windows))
+
+
+def test_reconstruction_weights_multiply_each_subjects_term(windows: xr.DataTree) -> None:
+    settings = SMALL | {"max_epochs": 1}
+    plain = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    by_name = {"eve": 2.0, "ada": 0.5, "bob": 1.0}  # not in the order of the data
+    named = quiet_fit(
+        na.SharedLatentModel(**settings | {"reconstruction_weights": by_name}),
+        windows,
+        label="odor",
+    )
+    assert named.fitted_.vae.weights == (0.5, 1.0, 2.0)
+    sized = quiet_fit(
+        na.SharedLatentModel(**settings | {"reconstruction_weights": "size"}),
+        windows,
+        label="odor",
+    )
+    largest = max(UNITS.values())
+    assert sized.fitted_.vae.weights == pytest.approx([largest / n for n in UNITS.values()])
+    # the same networks under other weights: each term counts as often as its weight says
+    sized.fitted_.vae.load_state_dict(plain.fitted_.vae.state_dict())
+    streams = RandomStreams([0])
+    inputs = [torch.ones(1, 4, n * 10) for n in UNITS.values()]
+    terms = []
+    for fitted in (plain.fitted_, sized.fitted_):
+        streams.reseed(1)
+        terms.append(fitted.vae(inputs, inputs, streams, training=False).reconstruction)
+    weights = torch.tensor(sized.fitted_.vae.weights).unsqueeze(-1)
+    torch.testing.assert_close(terms[1], weights * terms[0])
 
 
 @pytest.mark.parametrize("samples", [1, 4])
 def test_the_mixture_divergence_fits(windows: xr.DataTree, samples: int) -> None:
-    settings = SMALL | {"divergence": "mixture", "mixture_samples": samples, "max_epochs": 8}
+    settings = SMALL | {"divergence": "mixture", "mixture_samples": samples, "max_epochs": 3}
     model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
     assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
     assert (model.history_["regularisation"] <= 3 * np.log(3) + 1e-6).all()  # M log M
@@ -370,8 +509,9 @@ def test_one_animal_and_paper_widths_fit(windows: xr.DataTree) -> None:
     )
     assert np.isnan(model.alignment_)
     assert model.fitted_.validation_trials == {"ada": []}
-    layers = model.fitted_.vae.encoders[0].network.layers
-    assert [layer.weight.shape[1:] for layer in layers] == [(140, 140), (140, 140), (140, 6)]
+    weights = dict(model.fitted_.vae.encoders[0].named_parameters())
+    shapes = [tuple(w.shape[1:]) for name, w in weights.items() if name.endswith("weight")]
+    assert shapes == [(140, 140), (140, 140), (140, 6)]
 
 
 def test_silent_units_and_rare_labels_end_in_a_result(windows: xr.DataTree) -> None:
@@ -397,22 +537,12 @@ def test_saved_models_come_back_whole(
         "history.csv",
         "model.json",
         "posteriors.safetensors",
+        "restarts.csv",
         "weights.safetensors",
     ]
     loaded = na.SharedLatentModel.load(path)
     assert loaded.get_params() == clone(loaded).get_params()
-    for method in ("transform", "reconstruct"):
-        for (_, a), (_, b) in zip(
-            iterate_subjects(getattr(model, method)(windows)),
-            iterate_subjects(getattr(loaded, method)(windows)),
-            strict=True,
-        ):
-            assert a.identical(b)
-    one = model.impute(windows, source="ada", target="eve")["eve"].to_dataset()
-    assert one.identical(loaded.impute(windows, source="ada", target="eve")["eve"].to_dataset())
-    assert loaded.score(windows) == model.score(windows)
-    assert loaded.summary() == model.summary()
-    np.testing.assert_allclose(loaded.history_, model.history_)
+    assert_all_numbers_equal(model, loaded, windows)
     again = quiet_fit(clone(loaded), windows, label="odor")
     np.testing.assert_array_equal(
         again.transform(windows)["bob"]["mean"], model.transform(windows)["bob"]["mean"]
@@ -458,8 +588,8 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(
 
     original = loop._record
 
-    def interrupt(progress: keeping.FitProgress, *rest: object) -> None:
-        original(progress, *rest)  # type: ignore[arg-type]
+    def interrupt(progress: keeping.FitProgress, *rest: object, **named: object) -> None:
+        original(progress, *rest, **named)  # type: ignore[arg-type]
         if progress.epoch == 3:
             raise KeyboardInterrupt
 
@@ -480,7 +610,7 @@ def test_without_patience_the_last_weights_are_kept(windows: xr.DataTree) -> Non
     model = quiet_fit(na.SharedLatentModel(**settings | {"patience": None}), windows, label="odor")
     assert model.best_epoch_ == len(model.history_) == 6
     stopped = quiet_fit(na.SharedLatentModel(**settings | {"patience": 1}), windows, label="odor")
-    best = stopped.history_["validation_objective"].idxmin() + 1
+    best = stopped.history_["validation_objective"].to_numpy().argmin() + 1
     assert stopped.best_epoch_ == best
 
 
@@ -497,25 +627,135 @@ def test_recipes_build_models_and_unknown_arguments_are_named() -> None:
         na.SharedLatentModel.from_recipe("simulated", bet=1)
 
 
-def test_objective_of_copied_weights_does_not_depend_on_the_order_of_subjects(
-    windows: xr.DataTree,
-) -> None:
-    from neuroalign.nn.multimodal_vae import MultimodalVAE
-    from neuroalign.nn.random import RandomStreams
-    from neuroalign.nn.sharing import SHARING_RULES, SharingOptions
-
-    model = quiet_fit(na.SharedLatentModel(**SMALL | {"max_epochs": 1}), windows, label="odor")
-    turned = build_tree({name: windows[name].to_dataset() for name in reversed(list(UNITS))})
-    for name in UNITS:
-        xr.testing.assert_equal(
-            model.transform(windows)[name]["mean"], model.transform(turned)[name]["mean"]
+@pytest.mark.parametrize("sharing", SHARING_RULES)
+def test_regularisation_does_not_depend_on_the_order_of_subjects(sharing: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    mean = torch.randn(3, 1, 5, 2, generator=draw)
+    scale = torch.rand(3, 1, 5, 2, generator=draw) + 0.1
+    one, two = (
+        SHARING_RULES[sharing].terms(q, RandomStreams([0]), SharingOptions(), None)
+        for q in (
+            torch.distributions.Normal(mean, scale),
+            torch.distributions.Normal(mean.flip(0), scale.flip(0)),
         )
-    assert isinstance(model.fitted_.vae, MultimodalVAE)
-    posteriors = model.fitted_.vae.encode(
-        [torch.randn(1, 5, len(s.scaling.shift)) for s in model.fitted_.subjects.values()]
     )
-    flipped = torch.distributions.Normal(posteriors.mean.flip(0), posteriors.scale.flip(0))
-    for rule in ("mm-vamp", "aggregated", "independent"):
-        one = SHARING_RULES[rule](posteriors, RandomStreams([0]), SharingOptions(), None)
-        two = SHARING_RULES[rule](flipped, RandomStreams([0]), SharingOptions(), None)
-        torch.testing.assert_close(one.regularisation, two.regularisation)
+    torch.testing.assert_close(one.regularisation, two.regularisation)
+
+
+def renamed(fitted: FittedModel, names: dict[str, str]) -> FittedModel:
+    """Build the fit anew with other names in another order, and copy every weight."""
+    order = list(fitted.subjects)
+    subjects = {
+        new: dataclasses.replace(fitted.subjects[old], name=new) for old, new in names.items()
+    }
+    vae = build_networks(subjects, fitted.settings, seed=99)
+    kept = fitted.vae.state_dict()
+    copied = {}
+    for key in vae.state_dict():
+        part, place, rest = key.split(".", 2)
+        old = list(names)[int(place)]
+        copied[key] = kept[f"{part}.{order.index(old)}.{rest}"]
+    vae.load_state_dict(copied)
+    return dataclasses.replace(
+        fitted,
+        vae=vae,
+        subjects=subjects,
+        latents={new: fitted.latents[old] for old, new in names.items()},
+        validation_trials={new: fitted.validation_trials[old] for old, new in names.items()},
+        calibration={},
+        joint_calibration={names[old]: line for old, line in fitted.joint_calibration.items()},
+        translation={},
+        readers={},
+    )
+
+
+@pytest.mark.parametrize("sharing", ["mm-vamp", "poe", "aggregated"])
+def test_names_and_order_of_subjects_do_not_matter_to_copied_weights(
+    windows: xr.DataTree, sharing: str
+) -> None:
+    settings = SMALL | {"sharing": sharing, "max_epochs": 1}
+    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    names = {"eve": "anna", "ada": "zoe", "bob": "carl"}
+    other = clone(model)
+    other._accept(renamed(model.fitted_, names))
+    assert other.subjects_ == ["anna", "zoe", "carl"]
+    turned = build_tree({new: windows[old].to_dataset() for old, new in names.items()})
+    latents, found = model.transform(windows), other.transform(turned)
+    for old, new in names.items():
+        assert not np.array_equal(latents[old]["mean"], 0 * latents[old]["mean"])
+        np.testing.assert_array_equal(found[new]["mean"], latents[old]["mean"])
+        np.testing.assert_array_equal(found[new]["scale"], latents[old]["scale"])
+    one = model.impute(windows, source="ada", target="eve")["eve"]
+    two = other.impute(turned, source="zoe", target="anna")["anna"]
+    np.testing.assert_allclose(two["expected"], one["expected"], rtol=1e-6)
+    if sharing != "mm-vamp":
+        one = model.reconstruct(windows, joint=True)["bob"]
+        two = other.reconstruct(turned, joint=True)["carl"]
+        np.testing.assert_allclose(two["expected"], one["expected"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("sharing", SHARING_RULES)
+def test_absent_subjects_get_exactly_no_gradient(windows: xr.DataTree, sharing: str) -> None:
+    lacking = map_subjects(
+        windows, lambda n, d: d.isel(trial=d["odor"].values != "B") if n == "bob" else d
+    )
+    settings = SMALL | {"sharing": sharing, "max_epochs": 1, "allow_missing": True}
+    fitted = quiet_fit(na.SharedLatentModel(**settings), lacking, label="odor").fitted_
+    fitted.vae.set_options(SharingOptions(mixture_share=0.5, standard_weight=0.3))
+    draw = torch.Generator().manual_seed(1)
+    features = [torch.randn(1, 6, n * 10, generator=draw) for n in UNITS.values()]
+    counts = [torch.poisson(torch.ones(1, 6, n * 10), generator=draw) for n in UNITS.values()]
+    # what stands in for an absent subject is arbitrary, so nothing of it may reach the others
+    counts[1] = torch.full_like(counts[1], 1e6)
+    present = torch.ones(3, 1, 6, dtype=torch.bool)
+    present[1] = False
+    fitted.vae.zero_grad()
+    terms = fitted.vae(features, counts, RandomStreams([0]), training=True, present=present)
+    terms.total(0.3).sum().backward()
+    assert float(terms.reconstruction[1].detach()) == 0.0
+    for m in range(3):
+        parts = (fitted.vae.encoders[m], fitted.vae.decoders[m])
+        gradients = [p.grad for part in parts for p in part.parameters()]
+        largest = max(float(g.abs().max()) for g in gradients if g is not None)
+        assert (largest == 0.0) == (m == 1)
+
+
+def test_rows_without_a_subject_do_not_depend_on_what_stands_in_for_it(
+    model: na.SharedLatentModel,
+) -> None:
+    draw = torch.Generator().manual_seed(1)
+    present = torch.ones(3, 1, 6, dtype=torch.bool)
+    present[1, 0, ::2] = False
+    features = [torch.rand(1, 6, n * 10, generator=draw) for n in UNITS.values()]
+    counts = [features[m].round() for m in range(3)]
+    found = []
+    for stand_in in (0.0, 7.0):
+        for tensor in (features[1], counts[1]):
+            tensor[:, ::2] = stand_in
+        terms = model.fitted_.vae(
+            features, counts, RandomStreams([0]), training=False, present=present
+        )
+        found.append(terms.total(1.0))
+    assert torch.equal(*found)
+
+
+def test_alignment_in_the_history_is_that_of_the_validation_trials(
+    model: na.SharedLatentModel, windows: xr.DataTree
+) -> None:
+    held = model.fitted_.validation_trials
+    latents = {}
+    for name, data in iterate_subjects(model.transform(windows)):
+        judged = data.sel(trial=held[name])
+        latents[name] = LabelledLatents(judged["mean"].values, judged["odor"].values)
+    expected = alignment(latents, model.classes_)
+    column = model.history_["validation_alignment"]
+    assert np.isfinite(column).all()
+    kept = column[model.history_["epoch"] == model.best_epoch_].item()
+    assert kept == pytest.approx(expected, rel=1e-4)
+    assert model.alignment_ == pytest.approx(expected, rel=1e-4)
+    unjudged = quiet_fit(
+        na.SharedLatentModel(**SMALL | {"max_epochs": 1, "validation_fraction": 0}),
+        windows,
+        label="odor",
+    )
+    assert "validation_alignment" not in unjudged.history_

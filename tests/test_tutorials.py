@@ -117,14 +117,23 @@ def check_own_recordings(names: dict[str, Any]) -> None:
     assert set(names["recordings"].children) == {"ada", "bob"}
 
 
+def check_ways_of_sharing(names: dict[str, Any]) -> None:
+    assert set(names["table"]["n_sources"]) == {1, 2}
+    old, new = (names[m].fitted_.vae.state_dict() for m in ("model", "grown"))
+    assert all((value == new[name]).all() for name, value in old.items())
+    across = names["curve"].query("level == 'trial' and kind == 'across'")["accuracy"]
+    assert across.iloc[-1] > 0.5
+
+
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "README": check_readme,
     "pairing_and_leakage": check_pairing,
     "bring_your_own_recordings": check_own_recordings,
+    "ways_of_sharing": check_ways_of_sharing,
 }
 # the README fits five rats at length; the other pages are small by themselves
 BRIEF = {"README": 3}
-SLOW = ("README", "pairing_and_leakage")
+SLOW = ("README", "pairing_and_leakage", "ways_of_sharing")
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def score_pair(
     expected = {"imputed": imputed, "floor": averages[read], "ceiling": averages[truth]}
     by_average = _read_averages(reference)
     probability = {
-        "imputed": _read_windows(windows, reader.trials[chosen], reference),
+        "imputed": read_windows(windows, reader.trials[chosen], reference),
         "floor": by_average[read],
         "ceiling": by_average[truth],
     }
@@ -202,9 +202,14 @@ def _read_averages(reference: TargetReference) -> np.ndarray:
     return _read_expected(windows, reference)
 
 
-def _read_windows(
-    windows: xr.Dataset, trials: np.ndarray, reference: TargetReference
-) -> np.ndarray:
+def read_windows(windows: xr.Dataset, trials: np.ndarray, reference: TargetReference) -> np.ndarray:
+    """Return what the reader of real windows makes of imputed ones, (trial, window, class).
+
+    Raises
+    ------
+    DataError
+        If the windows are not those of the target.
+    """
     wanted = ("trial", "window", "unit", "lag")
     if windows["expected"].dims != wanted:
         raise DataError(

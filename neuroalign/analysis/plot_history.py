@@ -1,4 +1,4 @@
-"""The figure of a fit: objective and its two terms over epochs."""
+"""The figure of a fit: objective, its two terms and the alignment over epochs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_history"]
 
 TERMS: Final = ("objective", "reconstruction", "regularisation")
+ALIGNMENT: Final = "validation_alignment"
 
 
 def plot_history(
@@ -27,17 +28,18 @@ def plot_history(
     ----------
     history : SharedLatentModel or DataFrame
         A fitted model, or its `history_`: columns `epoch`, `objective`, `reconstruction`,
-        `regularisation`, and the same with the prefix `validation_`.
+        `regularisation`, and the same with the prefix `validation_`; `validation_alignment` gets
+        a panel of its own.
     chosen_epoch : int, optional
         The epoch whose weights were kept; by default the model's `best_epoch_`, or the one with
         the smallest validation objective.
     axes : array of Axes, optional
-        One per term; a new figure if not given.
+        One per term, and one for the alignment if there is any; a new figure if not given.
 
     Returns
     -------
-    ndarray of Axes, shape (term,)
-        Values are nats per row (one window of every subject).
+    ndarray of Axes, shape (panel,)
+        Terms are nats per row (one window of every subject).
 
     Raises
     ------
@@ -58,8 +60,9 @@ def plot_history(
             f"{', '.join(map(str, table.columns)) or 'none'}; pass a fitted model."
         )
     epochs = table["epoch"] if "epoch" in table else pd.Series(np.arange(len(table)))
-    panels = axes_row(axes, len(terms), size=(2.8, 2.4), sharex=True)
-    for panel, term in zip(panels, terms, strict=True):
+    aligned = ALIGNMENT in table and bool(table[ALIGNMENT].notna().any())
+    panels = axes_row(axes, len(terms) + aligned, size=(2.8, 2.4), sharex=True)
+    for panel, term in zip(panels[: len(terms)], terms, strict=True):
         for column, color, name in (
             (term, "#0173b2", "training"),
             (f"validation_{term}", "#de8f05", "validation"),
@@ -69,9 +72,15 @@ def plot_history(
                 panel.plot(
                     epochs, table[column], color=color, marker=marker, label=name, linewidth=1.4
                 )
+        panel.set_title(term)
+    if aligned:
+        panels[-1].plot(epochs, table[ALIGNMENT], color="#de8f05", linewidth=1.4)
+        panels[-1].axhline(1.0, color="0.6", linewidth=0.8)
+        panels[-1].set_title("alignment (below 1: met)")
+        panels[-1].set_ylim(bottom=0.0)
+    for panel in panels:
         if chosen is not None:
             panel.axvline(chosen, color="0.4", linestyle=":", label=f"kept: epoch {chosen:g}")
-        panel.set_title(term)
         panel.set_xlabel("epoch")
         tidy(panel)
     panels[0].set_ylabel("nats per row")

@@ -51,6 +51,8 @@ def heading(run: RunFolder) -> str:
     if spec.get("description"):
         lines += ["", " ".join(spec["description"].split())]
     lines += ["", *_outcome(run)]
+    # who reads these lines alone must not miss that the fit itself did not go well
+    lines += [f"\n**Warning:** {text}" for text in manifest.get("warnings", {}).get("fit", [])]
     return "\n".join(lines)
 
 

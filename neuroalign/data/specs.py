@@ -189,6 +189,9 @@ def _as_number(value: Any) -> Any:
     return value
 
 
+RECORDING_SUFFIXES = (".nwb", ".h5", ".hdf5", ".npy", ".nc")
+
+
 def load_spec(spec: str | Path | Mapping[str, Any] | DataSpec) -> DataSpec:
     """Load a data spec from a file, by the name of a shipped one, or from a mapping.
 
@@ -223,6 +226,11 @@ def load_spec(spec: str | Path | Mapping[str, Any] | DataSpec) -> DataSpec:
             f"got {type(spec).__name__}."
         )
     path = _find(spec)
+    if path.suffix.lower() in RECORDING_SUFFIXES:
+        raise SpecError(
+            f"expected a data spec (a YAML file or the name of a shipped one), got the recording "
+            f"{path}; name the spec before the recordings."
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

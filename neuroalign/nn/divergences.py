@@ -23,9 +23,13 @@ def normal_divergence(first: Normal, second: Normal) -> Tensor:
 
 def standard_divergence(posteriors: Normal, present: Tensor | None = None) -> Tensor:
     """Return Σ_m KL(q_m ‖ N(0, I)) over the modalities present, shape (...)."""
+    return _masked(standard_divergences(posteriors), present).sum(0)
+
+
+def standard_divergences(posteriors: Normal) -> Tensor:
+    """Return KL(q ‖ N(0, I)) of every posterior, summed over latents; drops the last dimension."""
     mean, scale = posteriors.mean, posteriors.scale
-    terms = (0.5 * (scale.square() + mean.square() - 1.0) - scale.log()).sum(-1)
-    return _masked(terms, present).sum(0)
+    return (0.5 * (scale.square() + mean.square() - 1.0) - scale.log()).sum(-1)
 
 
 def pairwise_divergence(posteriors: Normal, present: Tensor | None = None) -> Tensor:
@@ -71,6 +75,9 @@ def mixture_divergence(posteriors: Normal, noise: Tensor, present: Tensor | None
     """
     mean, scale = posteriors.mean, posteriors.scale
     n_modalities = len(mean)
+    if present is not None:
+        there = present.unsqueeze(-1)
+        mean, scale = torch.where(there, mean, 0.0), torch.where(there, scale, 1.0)
     own = mean + scale * noise  # (sample, modality, ..., latent)
     log_own = _log_density(noise, scale)
     shift = (own.unsqueeze(2) - mean) / scale  # (sample, modality, expert, ..., latent)

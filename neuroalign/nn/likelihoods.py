@@ -1,59 +1,25 @@
-"""Likelihoods p(x | z): each knows its log-probability, its mean, and what it cannot model.
-
-A decoder's output holds `parameters_per_feature` blocks of features side by side.
-"""
+"""Likelihoods of scaled features, and the table of all likelihoods by name."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
-Target = Literal["scaled", "counts"]
-# exp(±20) is far outside any firing rate, and keeps a bad step from ending in infinity
-LOG_RATE_BOUND: Final = 20.0
+from neuroalign.nn.count_likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    NegativeBinomialLikelihood,
+    PoissonLikelihood,
+)
+from neuroalign.nn.likelihood_base import Likelihood, Target
 
-
-class Likelihood(nn.Module, ABC):
-    """What a modality's observations are, given the decoder's output.
-
-    Attributes
-    ----------
-    target : str
-        "scaled" if the likelihood models the encoder's scaled input, "counts" if it models
-        spike counts whatever the encoder sees.
-    parameters_per_feature : int
-        How many numbers the decoder gives for each feature.
-    """
-
-    target: Target
-    parameters_per_feature: int = 1
-
-    @abstractmethod
-    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """Return log p(x | parameters) of every feature, shaped like x."""
-
-    def row_log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """Return log p(x | parameters) summed over features (everything after the row), (..., row).
-
-        The first two dimensions are replicate and row.
-        """
-        return self.log_prob(parameters, x).flatten(2).sum(-1)
-
-    @abstractmethod
-    def mean(self, parameters: Tensor) -> Tensor:
-        """Return the expectation of x, of shape (..., feature)."""
-
-    @abstractmethod
-    def start(self, mean: Tensor) -> Tensor:
-        """Return parameters whose mean is about `mean`, of shape (feature,), to start from."""
-
-    def problem(self, x: Tensor) -> str | None:
-        """Say in a few words why x cannot be modelled, or None if it can."""
-        return None if bool(torch.isfinite(x).all()) else "values that are not finite"
+# learned log-scales stay inside ±4 (smoothly): a constant feature would otherwise become a point
+SCALE_BOUND: Final = 4.0
 
 
 class GaussianLikelihood(Likelihood):
@@ -95,6 +61,41 @@ class GaussianLikelihood(Likelihood):
         return mean
 
 
+class LearnedGaussianLikelihood(Likelihood):
+    """Normal observations whose scale is learned, one number per feature.
+
+    Parameters
+    ----------
+    n_features, n_replicates : int
+        How many scales there are.
+    scale : float
+        Standard deviation to start from.
+    """
+
+    target: Target = "scaled"
+
+    def __init__(
+        self, n_features: int, n_replicates: int = 1, *, scale: float = math.sqrt(0.5)
+    ) -> None:
+        super().__init__()
+        start = SCALE_BOUND * math.atanh(math.log(scale) / SCALE_BOUND)
+        self.raw_scale = nn.Parameter(torch.full((n_replicates, 1, n_features), start))
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Return the normal log-density of every feature, (replicate, row, feature)."""
+        log_scale = SCALE_BOUND * torch.tanh(self.raw_scale / SCALE_BOUND)
+        standardised = (x - parameters) * torch.exp(-log_scale)
+        return -0.5 * standardised.square() - log_scale - 0.5 * math.log(2.0 * math.pi)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return the parameters: they are the mean."""
+        return parameters
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Return the mean itself."""
+        return mean
+
+
 class LaplaceLikelihood(Likelihood):
     """Laplace observations of one fixed scale (0.75 in the published image experiments).
 
@@ -123,57 +124,58 @@ class LaplaceLikelihood(Likelihood):
         return mean
 
 
-def summed_log_factorials(x: Tensor) -> Tensor:
-    """Return Σ log x! over features of counts (replicate, row, ...), shape (replicate, row).
+@dataclass(frozen=True)
+class LikelihoodShape:
+    """What a likelihood must know of a modality before it can be built.
 
-    Most bins hold no spike or one, where log x! is zero; on the CPU only the others are
-    computed, since the logarithm of the gamma function costs as much as a layer.
+    Attributes
+    ----------
+    n_features : int
+        Features of the modality.
+    n_replicates : int
+        Replicates of the networks.
+    n_categories : int
+        Categories of a categorical likelihood: one more than the largest count.
+    largest_mean : float or None
+        What the expected counts of Poisson and negative binomial stay below.
+    noise_scale : float, "learned" or None
+        Scale of the Gaussian and the Laplace distribution; None is each one's default.
     """
-    flat = x.flatten(2)
-    if x.device.type != "cpu":  # finding the others would wait for the device
-        return torch.lgamma(flat + 1.0).sum(-1)
-    replicate, row, feature = torch.nonzero(flat > 1.0, as_tuple=True)
-    total = flat.new_zeros(flat.shape[:2])
-    values = torch.lgamma(flat[replicate, row, feature] + 1.0)
-    return total.index_put_((replicate, row), values, accumulate=True)
+
+    n_features: int
+    n_replicates: int = 1
+    n_categories: int = 2
+    largest_mean: float | None = None
+    noise_scale: float | Literal["learned"] | None = None
 
 
-class PoissonLikelihood(Likelihood):
-    """Spike counts with a Poisson distribution; the decoder gives log expected counts."""
-
-    target: Target = "counts"
-
-    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """Return the Poisson log-probability of every count."""
-        log_rate = parameters.clamp(-LOG_RATE_BOUND, LOG_RATE_BOUND)
-        return x * log_rate - log_rate.exp() - torch.lgamma(x + 1.0)
-
-    def row_log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """Return the summed log-probability; what depends on counts alone is cut short."""
-        log_rate = parameters.clamp(-LOG_RATE_BOUND, LOG_RATE_BOUND)
-        return (x * log_rate - log_rate.exp()).flatten(2).sum(-1) - summed_log_factorials(x)
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        """Return the expected counts."""
-        return parameters.clamp(-LOG_RATE_BOUND, LOG_RATE_BOUND).exp()
-
-    def start(self, mean: Tensor) -> Tensor:
-        """Return the log of the mean; silent features start at one count in ten thousand."""
-        return mean.clamp_min(1e-4).log()
-
-    def problem(self, x: Tensor) -> str | None:
-        """Refuse negative or fractional counts."""
-        if (general := super().problem(x)) is not None:
-            return general
-        if bool((x < 0).any()):
-            return "negative counts"
-        if x.is_floating_point() and bool((x != x.round()).any()):
-            return "fractional counts"
-        return None
+def _gaussian(shape: LikelihoodShape) -> Likelihood:
+    if shape.noise_scale == "learned":
+        return LearnedGaussianLikelihood(shape.n_features, shape.n_replicates)
+    return (
+        GaussianLikelihood()
+        if shape.noise_scale is None
+        else GaussianLikelihood(float(shape.noise_scale))
+    )
 
 
-LIKELIHOODS: Final[dict[str, type[Likelihood]]] = {
-    "gaussian": GaussianLikelihood,
-    "laplace": LaplaceLikelihood,
-    "poisson": PoissonLikelihood,
+def _laplace(shape: LikelihoodShape) -> Likelihood:
+    if shape.noise_scale == "learned":
+        raise ValueError("the scale of the Laplace distribution cannot be learned.")
+    return (
+        LaplaceLikelihood()
+        if shape.noise_scale is None
+        else LaplaceLikelihood(float(shape.noise_scale))
+    )
+
+
+LIKELIHOODS: Final[Mapping[str, Callable[[LikelihoodShape], Likelihood]]] = {
+    "gaussian": _gaussian,
+    "laplace": _laplace,
+    "poisson": lambda shape: PoissonLikelihood(shape.largest_mean),
+    "negative-binomial": lambda shape: NegativeBinomialLikelihood(
+        shape.n_features, shape.n_replicates, largest_mean=shape.largest_mean
+    ),
+    "bernoulli": lambda _: BernoulliLikelihood(),
+    "categorical": lambda shape: CategoricalLikelihood(shape.n_categories),
 }

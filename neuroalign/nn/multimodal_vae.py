@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from neuroalign.nn.likelihoods import Likelihood
+from neuroalign.nn.likelihood_base import Likelihood
 from neuroalign.nn.random import RandomStreams
-from neuroalign.nn.sharing import SHARING_RULES, SharingOptions
+from neuroalign.nn.sharing import SHARING_RULES, SharingOptions, SharingRule
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ class MultimodalVAE(nn.Module):
         self.weights = tuple(weights) if weights is not None else (1.0,) * len(self.encoders)
 
     @property
+    def rule(self) -> SharingRule:
+        """How the modalities share."""
+        return SHARING_RULES[self.sharing]
+
+    @property
     def n_modalities(self) -> int:
         """How many modalities there are."""
         return len(self.encoders)
@@ -108,17 +113,32 @@ class MultimodalVAE(nn.Module):
             Which modalities each row has; all by default.
         """
         posteriors = self.encode(inputs, streams if training else None)
-        shared = SHARING_RULES[self.sharing](posteriors, streams, self.options, present)
+        shared = self.rule.terms(posteriors, streams, self.options, present)
         rows = []
         for m, target in enumerate(targets):
-            parameters = self.decoders[m](shared.latents[m])
-            if parameters.dtype == torch.bfloat16:
-                parameters = parameters.float()
-            row = self.likelihoods[m].row_log_prob(parameters, target)  # type: ignore[operator]
+            latents, weights = shared.latents[:, m], shared.weights
+            if weights is not None:  # a draw without weight reaches nothing, not even as NaN
+                latents = torch.where((weights > 0).unsqueeze(-1), latents, 0.0)
+            if present is not None:  # nor does a decoder reach others through rows it is not in
+                latents = torch.where(present[m].unsqueeze(-1), latents, 0.0)
+            row = self._log_prob(m, latents, target)
+            row = row.sum(0) if weights is None else (weights * row).sum(0)
             if present is not None:
                 row = torch.where(present[m], row, torch.zeros_like(row))
             rows.append(-self.weights[m] * row.mean(-1))
         return ObjectiveTerms(torch.stack(rows), shared.regularisation.mean(-1))
+
+    def _log_prob(self, modality: int, latents: Tensor, target: Tensor) -> Tensor:
+        """Return log p(x | z) of every draw and row, from latents (draw, replicate, row, latent)."""
+        n_draws, _, n_rows, _ = latents.shape
+        # draws are rows to a decoder, so that all of them go through it in one product
+        parameters = self.decoders[modality](latents.transpose(0, 1).flatten(1, 2))
+        if parameters.dtype == torch.bfloat16:
+            parameters = parameters.float()
+        if n_draws > 1:
+            target = target.repeat(1, n_draws, *[1] * (target.dim() - 2))
+        log_prob = self.likelihoods[modality].row_log_prob(parameters, target)  # type: ignore[operator]
+        return torch.as_tensor(log_prob.reshape(-1, n_draws, n_rows).transpose(0, 1))
 
     def set_options(self, options: SharingOptions) -> None:
         """Change what the sharing rule is told, for example by a schedule."""

@@ -16,8 +16,6 @@ class TrainingConfig:
     ----------
     max_epochs : int
         Epochs after which training ends in any case.
-    beta_warmup : int
-        Epochs over which the weight of R rises linearly to its value; 0 has it from the start.
     least_steps : int
         Fewest steps of an epoch; rows are passed over as often as that takes.
     batch_size : int
@@ -29,6 +27,9 @@ class TrainingConfig:
     patience : int or None
         Epochs without a better validation objective after which a replicate stops; None
         trains to the end and keeps the last weights.
+    weight_averaging : float
+        Decay per step of a running average of the weights, which is what is validated and kept;
+        0 keeps the weights themselves.
     gradient_clip : float or None
         Largest norm of one replicate's gradient.
     precision : str
@@ -38,13 +39,13 @@ class TrainingConfig:
     """
 
     max_epochs: int = 100
-    beta_warmup: int = 0
     least_steps: int = 15
     batch_size: int = 128
     mixing: float = 0.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     patience: int | None = 10
+    weight_averaging: float = 0.0
     gradient_clip: float | None = None
     precision: Precision = "float32"
     checkpoint_seconds: float = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from neuroalign.errors import ModelFileError
 from neuroalign.nn.multimodal_vae import MultimodalVAE
+from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 HistoryRow = dict[str, float]
@@ -41,6 +43,16 @@ class FitProgress:
     best_epoch: list[int]
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def fresh(cls, n_replicates: int) -> FitProgress:
+        """Return the progress of a fit that has not begun."""
+        return cls(
+            0,
+            [[] for _ in range(n_replicates)],
+            [math.inf] * n_replicates,
+            [0] * n_replicates,
+        )
+
     def is_active(self, replicate: int, patience: int | None) -> bool:
         """Tell whether a replicate still trains."""
         return patience is None or self.epoch - self.best_epoch[replicate] < patience
@@ -61,12 +73,16 @@ class Keeper:
         self.kept: Checkpoint | None = None
 
     def end_epoch(
-        self, vae: MultimodalVAE, optimiser: torch.optim.Optimizer, progress: FitProgress
+        self,
+        vae: MultimodalVAE,
+        optimiser: torch.optim.Optimizer,
+        average: WeightAverage,
+        progress: FitProgress,
     ) -> None:
         """Keep the state that a whole epoch has left."""
         if self.path is None:
             return
-        self.kept = capture(vae, optimiser, progress, self.fingerprint)
+        self.kept = capture(vae, optimiser, average, progress, self.fingerprint)
         if time.monotonic() - self.written_at > self.seconds:
             self.write()
 
@@ -80,11 +96,13 @@ class Keeper:
 def capture(
     vae: MultimodalVAE,
     optimiser: torch.optim.Optimizer,
+    average: WeightAverage,
     progress: FitProgress,
     fingerprint: str,
 ) -> Checkpoint:
     """Copy everything that a fit needs to go on."""
     tensors = {f"weights/{name}": value for name, value in vae.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in average.state().items()}
     tensors |= {f"best/{name}": value for name, value in progress.best_weights.items()}
     for number, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"adam/{number}/{name}": value for name, value in moments.items()}
@@ -96,7 +114,11 @@ def capture(
 
 
 def resume(
-    path: Path, vae: MultimodalVAE, optimiser: torch.optim.Optimizer, fingerprint: str
+    path: Path,
+    vae: MultimodalVAE,
+    optimiser: torch.optim.Optimizer,
+    average: WeightAverage,
+    fingerprint: str,
 ) -> FitProgress:
     """Put back what a checkpoint holds.
 
@@ -112,11 +134,17 @@ def resume(
             f"the checkpoint {path} belongs to another fit (other data or other settings); "
             "delete it, or give another path."
         )
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "adam": {}}
+    parts: dict[str, dict[str, Tensor]] = {
+        "weights": {},
+        "average": {},
+        "best": {},
+        "adam": {},
+    }
     for name, value in saved.tensors.items():
         part, _, rest = name.partition("/")
         parts[part][rest] = value
     vae.load_state_dict(parts["weights"])
+    average.restore(parts["average"])
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in parts["adam"].items():
         number, _, moment = name.partition("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from torch import Tensor
 from neuroalign.errors import TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveTerms
 from neuroalign.nn.random import RandomStreams
+from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.config import TrainingConfig
 from neuroalign.training.keeping import FitProgress, HistoryRow, Keeper, resume
 from neuroalign.training.pairing import RowPlan, Rows
+from neuroalign.training.schedules import ObjectiveSchedules
 from neuroalign.training.sources import Mixing, Source
 
 # keys of the random streams: epochs count from 1, so these never meet them
@@ -26,6 +29,7 @@ VALIDATION_NOISE: Final = 2**31 - 2
 EVALUATION_ROWS: Final = 2048  # rows evaluated at once, which bounds memory
 
 EpochCallback = Callable[[int, HistoryRow], None]
+Measure = Callable[[MultimodalVAE], Sequence[HistoryRow]]
 
 
 @dataclass
@@ -55,9 +59,10 @@ def train(
     data: TrainingSet,
     config: TrainingConfig,
     *,
-    beta: Tensor,
+    objective: ObjectiveSchedules,
     streams: RandomStreams,
     on_epoch: EpochCallback | None = None,
+    measure: Measure | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
 ) -> FitProgress:
@@ -71,12 +76,16 @@ def train(
         Sources and rows.
     config : TrainingConfig
         How long and how fast.
-    beta : Tensor of shape (replicate,)
-        Weight of R.
+    objective : ObjectiveSchedules
+        Weights of the objective's parts, which may change with the epochs. While they do,
+        validation objectives do not compare, and no replicate stops.
     streams : RandomStreams
         A generator per replicate; reseeded by epoch, so that a fit can be resumed.
     on_epoch : callable, optional
         Called with the number of epochs done and the history row of the first replicate.
+    measure : callable, optional
+        Given the network as it would be kept, returns numbers to be added to each replicate's
+        history row.
     checkpoint : Path, optional
         Where to keep the state of the fit; if the file is there, the fit goes on from it.
     fingerprint : str
@@ -92,38 +101,56 @@ def train(
     optimiser = torch.optim.Adam(
         vae.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    progress = FitProgress(
-        0,
-        [[] for _ in beta],
-        [math.inf for _ in beta],
-        [0 for _ in beta],
-    )
+    average = WeightAverage(vae, config.weight_averaging)
+    n_replicates = len(objective.beta)
+    progress = FitProgress.fresh(n_replicates)
     if checkpoint is not None and checkpoint.exists():
-        progress = resume(checkpoint, vae, optimiser, fingerprint)
+        progress = resume(checkpoint, vae, optimiser, average, fingerprint)
     patience = config.patience if data.validation_rows is not None else None
     held_out = _validation_rows(data, streams)
     keeper = Keeper(checkpoint, fingerprint, config.checkpoint_seconds)
     try:
         while progress.epoch < config.max_epochs and any(
-            progress.is_active(r, patience) for r in range(len(beta))
+            progress.is_active(r, patience) for r in range(n_replicates)
         ):
+            beta = _set_weights(vae, objective, progress.epoch, streams.device)
             streams.reseed(progress.epoch + 1)
-            ramp = min(1.0, (progress.epoch + 1) / (config.beta_warmup + 1))
-            trained = _train_epoch(vae, data, config, optimiser, beta * ramp, streams)
+            trained = _train_epoch(vae, data, config, optimiser, average, beta, streams)
             validated = None
             if held_out is not None:
                 streams.reseed(VALIDATION_NOISE)
-                validated = evaluate_rows(vae, data.sources, held_out, streams, config.precision)
-            _record(progress, vae, data.names, trained, validated, beta, patience)
+                validated = evaluate_rows(
+                    average.network, data.sources, held_out, streams, config.precision
+                )
+            measured = None if measure is None else measure(average.network)
+            settled = progress.epoch >= objective.settled_after + 1
+            rows = _history_rows(data.names, trained, validated, measured, beta)
+            _record(progress, average.network, data.names, rows, patience, settled=settled)
             if on_epoch is not None:
                 on_epoch(progress.epoch, progress.history[0][-1])
-            keeper.end_epoch(vae, optimiser, progress)
-    except KeyboardInterrupt:
+            keeper.end_epoch(vae, optimiser, average, progress)
+    finally:  # also when it is interrupted, or done while others of a series are not
         keeper.write()
-        raise
     if progress.best_weights and patience is not None:
         vae.load_state_dict(progress.best_weights)
+    elif average.network is not vae:
+        vae.load_state_dict(average.network.state_dict())
     return progress
+
+
+def _set_weights(
+    vae: MultimodalVAE, objective: ObjectiveSchedules, epoch: int, device: torch.device
+) -> Tensor:
+    """Set the objective's weights for the epoch after so many; return beta (replicate,)."""
+    vae.set_options(
+        dataclasses.replace(
+            vae.options,
+            mixture_share=objective.mixture_share(epoch),
+            standard_weight=objective.standard_weight(epoch),
+        )
+    )
+    values = [schedule(epoch) for schedule in objective.beta]
+    return torch.tensor(values, device=device, dtype=next(vae.parameters()).dtype)
 
 
 def _train_epoch(
@@ -131,6 +158,7 @@ def _train_epoch(
     data: TrainingSet,
     config: TrainingConfig,
     optimiser: torch.optim.Optimizer,
+    average: WeightAverage,
     beta: Tensor,
     streams: RandomStreams,
 ) -> ObjectiveTerms:
@@ -143,8 +171,8 @@ def _train_epoch(
     n_batches = max(1, round(n_rows / config.batch_size))
     size = n_rows // n_batches  # equal batches: at most n_batches − 1 rows sit out a pass
     passes = math.ceil(config.least_steps / n_batches)
-    reconstruction = torch.zeros(len(data.sources), len(beta), device=beta.device)
-    regularisation = torch.zeros(len(beta), device=beta.device)
+    reconstruction = beta.new_zeros(len(data.sources), len(beta))
+    regularisation = torch.zeros_like(beta)
     blamed = torch.zeros_like(reconstruction, dtype=torch.bool)
     for step in range(passes * n_batches):
         start = step % n_batches * size
@@ -158,6 +186,7 @@ def _train_epoch(
         if config.gradient_clip is not None:
             clip_gradients(vae, config.gradient_clip)
         optimiser.step()
+        average.step()
         # a modality that breaks breaks all others one step later: remember who was first
         broken = ~torch.isfinite(terms.reconstruction.detach())
         blamed = torch.where(blamed.any(0), blamed, broken)
@@ -241,39 +270,58 @@ def _validation_rows(data: TrainingSet, streams: RandomStreams) -> Rows | None:
     return data.validation_rows.draw(streams)
 
 
-def _record(
-    progress: FitProgress,
-    vae: MultimodalVAE,
+def _history_rows(
     names: Sequence[str],
     trained: ObjectiveTerms,
     validated: ObjectiveTerms | None,
+    measured: Sequence[HistoryRow] | None,
     beta: Tensor,
-    patience: int | None,
-) -> None:
-    """Add the epoch to the history and keep the weights of replicates that got better."""
+) -> list[HistoryRow]:
+    """Return the numbers of an epoch, a row per replicate."""
     parts = {"": trained} | ({} if validated is None else {"validation_": validated})
     host = {
         prefix: (t.reconstruction.cpu(), t.regularisation.cpu(), t.total(beta).cpu())
         for prefix, t in parts.items()
     }
-    active = [r for r in range(len(beta)) if progress.is_active(r, patience)]
-    progress.epoch += 1
-    improved = []
-    for r in active:
-        row: HistoryRow = {"epoch": progress.epoch}
+    rows: list[HistoryRow] = []
+    for r in range(len(beta)):
+        row: HistoryRow = {"beta": float(beta[r])}
         for prefix, (reconstruction, regularisation, total) in host.items():
             row[f"{prefix}objective"] = float(total[r])
             row[f"{prefix}reconstruction"] = float(reconstruction[:, r].sum())
             row[f"{prefix}regularisation"] = float(regularisation[r])
             for m, name in enumerate(names):
                 row[f"{prefix}reconstruction[{name}]"] = float(reconstruction[m, r])
+        rows.append(row | ({} if measured is None else measured[r]))
+    return rows
+
+
+def _record(
+    progress: FitProgress,
+    vae: MultimodalVAE,
+    names: Sequence[str],
+    rows: Sequence[HistoryRow],
+    patience: int | None,
+    *,
+    settled: bool,
+) -> None:
+    """Add the epoch to the history and keep the weights of replicates that got better."""
+    active = [r for r in range(len(rows)) if progress.is_active(r, patience)]
+    progress.epoch += 1
+    improved = []
+    for r in active:
+        row = {"epoch": progress.epoch, **rows[r]}
         _check_finite(row, names, progress.epoch)
         progress.history[r].append(row)
-        if validated is not None and row["validation_objective"] < progress.best_score[r]:
-            progress.best_score[r] = row["validation_objective"]
+        score = row.get("validation_objective")
+        # while the objective itself changes, its last value stands for the fit
+        if score is None or not math.isfinite(score):
+            continue
+        if not settled or score < progress.best_score[r]:
+            progress.best_score[r] = score
             progress.best_epoch[r] = progress.epoch
             improved.append(r)
-    if validated is not None and patience is not None and improved:
+    if patience is not None and improved:
         _keep(progress, vae, improved)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,6 +114,16 @@ class WindowSource:
             (n_trials, n_times - n_lags + 1, self.n_features), (n_times * n_units, n_units, 1)
         )
 
+    def of_trials(self, trials: np.ndarray) -> WindowSource:
+        """Return a source of these trials alone, by position."""
+        return WindowSource(
+            self.counts[torch.from_numpy(trials).to(self.counts.device)],
+            self.starts,
+            self.n_features // self.counts.shape[-1],
+            self.scaling,
+            target_counts=self.target_counts,
+        )
+
     @property
     def n_examples(self) -> int:
         """How many windows there are in all trials."""
@@ -134,3 +145,27 @@ class WindowSource:
             counts = torch.where(swapped, donated, counts.reshape(by_unit)).flatten(-2)
         features = self.scaling(counts)
         return features, counts if self.target_counts else features
+
+
+class PosteriorSource:
+    """Stored posteriors of one modality; example trial · n_windows + window.
+
+    Parameters
+    ----------
+    mean, scale : Tensor of shape (trial, window, latent)
+        Parameters of the posteriors, which nothing changes.
+    """
+
+    def __init__(self, mean: Tensor, scale: Tensor) -> None:
+        self.parameters = torch.cat([mean, scale], dim=-1).flatten(0, 1)
+
+    @property
+    def n_examples(self) -> int:
+        """How many windows there are in all trials."""
+        return len(self.parameters)
+
+    def gather(self, index: Tensor, mixed: Mixing | None = None) -> tuple[Tensor, Tensor]:
+        """Return mean and scale side by side, twice: nothing models them."""
+        del mixed  # a posterior is a whole; its parts cannot come from two trials
+        parameters = self.parameters[index]
+        return parameters, parameters

@@ -274,6 +274,13 @@ def test_history_without_validation_or_fit():
         plot_history(pd.DataFrame({"loss": [1.0]}))
 
 
+def test_history_shows_the_alignment_where_it_was_measured() -> None:
+    table = history().assign(validation_alignment=np.linspace(1.5, 0.4, len(history())))
+    panels = plot_history(table)
+    assert [panel.get_title() for panel in panels][-1] == "alignment (below 1: met)"
+    np.testing.assert_allclose(panels[-1].get_lines()[0].get_ydata(), table["validation_alignment"])
+
+
 def test_quality_shows_spikes_averages_and_rates(trees):
     panels = plot_quality(trees[0], label="odor", units={"ada": "ada/2"})
     drawn(panels)

@@ -23,6 +23,7 @@ from neuroalign.cli.files import read_dataset
 from neuroalign.cli.fit_request import FitRequest
 from neuroalign.cli.options import parse_label, parse_paths, parse_settings, parse_test_size
 from neuroalign.cli.run_folder import RunFolder
+from neuroalign.cli.summary import write_summary
 from neuroalign.cli.summary_sections import read_table
 from neuroalign.cli.tables import decoding_table, markdown_table, text_table
 
@@ -437,6 +438,15 @@ def test_summary_tells_the_same_numbers_as_the_tables(fitted):
     text = fitted.summary.read_text()
     assert f"**{across['accuracy'].mean():.2f}** across subjects" in text
     assert markdown_table(decoding_table(scores)) in text
+
+
+def test_summary_begins_with_what_the_fit_warned_about(fitted, tmp_path):
+    copy = RunFolder(tmp_path / "run")
+    shutil.copytree(fitted.path, copy.path)
+    copy.update(warnings={"fit": ["the subjects did not meet in the latent space"]})
+    text = write_summary(copy).read_text()
+    warned = text.index("**Warning:** the subjects did not meet")
+    assert warned < text.index("## What was read")
 
 
 # --- bad input --------------------------------------------------------------------------------

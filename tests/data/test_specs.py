@@ -190,3 +190,10 @@ def test_recipes_take_numbers_as_people_write_them():
         {**MINIMAL, "recipes": {"paper": yaml.safe_load("{beta: 1e-3, sharing: mm-vamp}")}}
     )
     assert spec.recipe("paper") == {"beta": 0.001, "sharing": "mm-vamp"}
+
+
+def test_a_recording_in_the_place_of_the_spec_is_named(tmp_path: Path) -> None:
+    recording = tmp_path / "mitt.nwb"
+    recording.write_bytes(b"\x89HDF")
+    with pytest.raises(SpecError, match=r"got the recording .*mitt\.nwb; name the spec before"):
+        load_spec(recording)

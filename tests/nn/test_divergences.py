@@ -1,13 +1,8 @@
-"""The terms of the objective against torch's own divergences, quadrature and known limits."""
+"""Divergences against torch's own, in whatever order and with whomever absent."""
 
-import math
-
-import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
 from torch.distributions import Normal, kl_divergence
 
 from neuroalign.nn.divergences import (
@@ -15,6 +10,7 @@ from neuroalign.nn.divergences import (
     normal_divergence,
     pairwise_divergence,
     standard_divergence,
+    standard_divergences,
 )
 
 
@@ -36,7 +32,7 @@ def brute_pairwise(q: Normal, present: torch.Tensor) -> torch.Tensor:
 
 
 @given(seed=st.integers(0, 10_000), modalities=st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_pairwise_equals_the_sum_over_pairs(seed: int, modalities: int) -> None:
     q = posteriors(seed, modalities)
     everyone = torch.ones(q.mean.shape[:-1], dtype=torch.bool)
@@ -57,7 +53,10 @@ def test_standard_and_normal_divergence_equal_torch() -> None:
     q = posteriors(1)
     standard = Normal(torch.zeros_like(q.mean), torch.ones_like(q.scale))
     expected = kl_divergence(q, standard).sum(-1)
+    torch.testing.assert_close(standard_divergences(q), expected)
     torch.testing.assert_close(standard_divergence(q), expected.sum(0))
+    present = torch.rand(expected.shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    torch.testing.assert_close(standard_divergence(q, present), (present * expected).sum(0))
     torch.testing.assert_close(normal_divergence(q, standard), expected)
 
 
@@ -73,69 +72,11 @@ def test_absent_modalities_get_exactly_no_gradient() -> None:
     ):
         mean = q.mean.clone().requires_grad_()
         scale = q.scale.clone().requires_grad_()
-        term(Normal(mean, scale)).sum().backward()
+        term(Normal(mean, scale)).sum().backward()  # type: ignore[no-untyped-call]
         for gradient in (mean.grad, scale.grad):
             assert gradient is not None
             assert (gradient[~present] == 0).all()
             assert (gradient[present] != 0).any()
-
-
-@given(seed=st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
-def test_mixture_is_bounded_per_sample(seed: int) -> None:
-    """log(q/h) ≤ log M, and ≤ the mean pairwise log ratio on the same sample (Jensen)."""
-    q = posteriors(seed, modalities=3)
-    noise = torch.randn(
-        1, *q.mean.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
-    summed = mixture_divergence(q, noise)
-    assert (summed <= 3 * math.log(3) + 1e-9).all()
-    sample = q.mean + q.scale * noise[0]
-    log_q = torch.stack([Normal(q.mean[k], q.scale[k]).log_prob(sample).sum(-1) for k in range(3)])
-    own = torch.stack([log_q[m, m] for m in range(3)])
-    mean_ratio = (own.unsqueeze(0) - log_q).mean(0).sum(0)
-    assert (summed <= mean_ratio + 1e-9).all()
-
-
-def quadrature(means: list[float], scales: list[float]) -> float:
-    total = 0.0
-    parts = [stats.norm(m, s) for m, s in zip(means, scales, strict=True)]
-
-    def integrand(z: float, m: int) -> float:
-        log_mixture = np.logaddexp.reduce([p.logpdf(z) for p in parts]) - np.log(len(parts))
-        return float(parts[m].pdf(z) * (parts[m].logpdf(z) - log_mixture))
-
-    for m, (mean, scale) in enumerate(zip(means, scales, strict=True)):
-        total += integrate.quad(
-            integrand, mean - 12 * scale, mean + 12 * scale, args=(m,), limit=200
-        )[0]
-    return total
-
-
-@pytest.mark.parametrize(
-    ("means", "scales"),
-    [
-        ([0.0, 1.0, -0.5], [1.0, 0.5, 0.7]),
-        ([0.0, 0.0], [1.0, 1.0]),
-        ([0.0, 60.0, -60.0], [1.0, 1.0, 1.0]),
-    ],
-)
-def test_mixture_estimate_converges_to_quadrature(means: list[float], scales: list[float]) -> None:
-    """Equations 8 to 10: 0 when posteriors coincide, M log M when they are disjoint."""
-    q = Normal(
-        torch.tensor(means, dtype=torch.float64).reshape(-1, 1, 1, 1),
-        torch.tensor(scales, dtype=torch.float64).reshape(-1, 1, 1, 1),
-    )
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(200_000, *q.mean.shape, dtype=torch.float64, generator=generator)
-    estimate = float(mixture_divergence(q, noise))
-    exact = quadrature(means, scales)
-    assert estimate == pytest.approx(exact, abs=0.01)
-    assert exact <= float(pairwise_divergence(q)) + 1e-9
-    if means == [0.0, 0.0]:
-        assert exact == pytest.approx(0.0, abs=1e-9)
-    if max(means) > 50:
-        assert exact == pytest.approx(3 * math.log(3), abs=1e-6)
 
 
 def test_terms_do_not_depend_on_the_order_of_modalities() -> None:

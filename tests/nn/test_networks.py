@@ -51,7 +51,7 @@ def test_scales_stay_inside_their_bound_and_move_freely_near_one() -> None:
     torch.testing.assert_close(
         scale.detach(), torch.stack([(-bound).exp(), torch.ones(()).double(), bound.exp()])
     )
-    scale[1].backward()
+    scale[1].backward()  # type: ignore[no-untyped-call]
     assert raw.grad is not None
     assert float(raw.grad[1]) == pytest.approx(1.0)
 
@@ -71,6 +71,7 @@ def test_decoder_starts_where_it_is_told() -> None:
     wanted = torch.arange(5.0)
     decoder.start_from(wanted)
     last = decoder.network.layers[-1]
+    assert isinstance(last, StackedLinear)
     assert torch.equal(last.bias[1, 0], wanted)
 
 

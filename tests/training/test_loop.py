@@ -1,74 +1,29 @@
 """The loop: replicates equal single fits, resumed fits equal uninterrupted ones, stops are right."""
 
-import math
 from pathlib import Path
 
 import pytest
 import torch
+from fit_examples import CONFIG, changed, fit, problem, weights
 
 from neuroalign.errors import ModelFileError, TrainingError
-from neuroalign.nn.likelihoods import GaussianLikelihood
+from neuroalign.nn.frozen import NoDecoder, NoLikelihood, StoredPosterior
 from neuroalign.nn.multimodal_vae import MultimodalVAE
-from neuroalign.nn.networks import Decoder, Encoder
-from neuroalign.nn.random import RandomStreams
-from neuroalign.training.config import TrainingConfig
-from neuroalign.training.keeping import FitProgress
-from neuroalign.training.loop import TrainingSet, clip_gradients, train
-from neuroalign.training.pairing import FixedRows, ResampledRows
-from neuroalign.training.sources import FeatureScaling, WindowSource
+from neuroalign.training.keeping import HistoryRow
+from neuroalign.training.loop import clip_gradients, train
+from neuroalign.training.pairing import FixedRows
+from neuroalign.training.sources import PosteriorSource
+
+# nothing about these fits may depend on whether the weights are averaged
+AVERAGING = pytest.mark.parametrize("averaging", [0.0, 0.9])
 
 
-def problem(
-    seeds: list[int], *, validation: bool = True, broken: bool = False
-) -> tuple[MultimodalVAE, TrainingSet, RandomStreams]:
-    generator = torch.Generator().manual_seed(0)
-    sources, members, held_out = [], [], []
-    for units in (4, 5):
-        counts = torch.poisson(torch.ones(12, 6, units), generator=generator).to(torch.uint8)
-        n_features = 3 * units
-        gain = torch.full(
-            (n_features,), math.nan if broken and units == 5 else 1.0, dtype=torch.float64
-        )
-        scaling = FeatureScaling(True, torch.zeros(n_features, dtype=torch.float64), gain)
-        sources.append(
-            WindowSource(counts, torch.tensor([0, 2, 3]), 3, scaling, target_counts=False)
-        )
-        members.append([torch.arange(0, 4), torch.arange(4, 9)])
-        held_out.append([torch.tensor([9, 10]), torch.tensor([11])])
-    streams = RandomStreams(seeds)
-    vae = MultimodalVAE(
-        [Encoder(s.n_features, (6,), 2, streams, dropout=0.3) for s in sources],
-        [Decoder(2, (6,), s.n_features, streams) for s in sources],
-        [GaussianLikelihood(), GaussianLikelihood()],
-    ).double()
-    rows = ResampledRows(held_out, 3) if validation else None
-    return vae, TrainingSet(["ada", "bob"], sources, ResampledRows(members, 3), rows), streams
-
-
-CONFIG = TrainingConfig(
-    max_epochs=4,
-    batch_size=8,
-    learning_rate=0.01,
-    patience=None,
-    precision="float64",
-    gradient_clip=5.0,
-)
-
-
-def fit(
-    seeds: list[int], beta: list[float], config: TrainingConfig = CONFIG, **extra: object
-) -> tuple[MultimodalVAE, FitProgress]:
-    vae, data, streams = problem(seeds)
-    progress = train(
-        vae, data, config, beta=torch.tensor(beta, dtype=torch.float64), streams=streams, **extra
-    )  # type: ignore[arg-type]
-    return vae, progress
-
-
-def test_a_replicate_ends_where_it_would_alone() -> None:
-    together, history = fit([3, 8], [0.1, 0.7])
+@AVERAGING
+def test_a_replicate_ends_where_it_would_alone(averaging: float) -> None:
+    config = changed(weight_averaging=averaging)
+    together, history = fit([3, 8], weights(0.1, 0.7), config)
     for r, (seed, beta) in enumerate([(3, 0.1), (8, 0.7)]):
-        alone, single = fit([seed], [beta])
+        alone, single = fit([seed], weights(beta), config)
         for a, b in zip(together.parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(a[r : r + 1], b, rtol=1e-9, atol=1e-11)
         assert history.history[r][-1]["objective"] == pytest.approx(
@@ -76,16 +31,36 @@ def test_a_replicate_ends_where_it_would_alone() -> None:
         )
 
 
+@AVERAGING
+def test_a_replicate_stops_and_keeps_what_it_would_alone(averaging: float) -> None:
+    config = changed(patience=2, max_epochs=40, learning_rate=0.05, weight_averaging=averaging)
+    together, progress = fit([3, 8], weights(0.1, 2.0), config)
+    lengths = [len(rows) for rows in progress.history]
+    assert lengths[0] != lengths[1]  # one goes on after the other has stopped
+    for r, (seed, beta) in enumerate([(3, 0.1), (8, 2.0)]):
+        alone, single = fit([seed], weights(beta), config)
+        assert progress.best_epoch[r] == single.best_epoch[0]
+        assert lengths[r] == len(single.history[0])
+        for a, b in zip(together.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(a[r : r + 1], b, rtol=1e-7, atol=1e-9)
+
+
 def test_one_seed_gives_one_result_to_the_bit() -> None:
-    first, second = fit([3], [0.1])[0], fit([3], [0.1])[0]
+    first, second = (fit([3], weights(0.1))[0] for _ in range(2))
     assert all(
         torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
     )
 
 
-def test_an_interrupted_fit_resumes_to_the_same_result(tmp_path: Path) -> None:
-    config = TrainingConfig(**{**vars(CONFIG), "patience": 3, "max_epochs": 6})
-    whole, expected = fit([3, 4], [0.1, 0.2], config)
+@AVERAGING
+@pytest.mark.parametrize("patience", [None, 3])
+def test_an_interrupted_fit_resumes_to_the_same_result(
+    tmp_path: Path, averaging: float, patience: int | None
+) -> None:
+    config = changed(patience=patience, max_epochs=6, weight_averaging=averaging)
+    # weights that change while the fit is interrupted must go on where they were
+    objective = weights(0.1, [(1, 0.1), (4, 0.5)], mixture_share=[(0, 0.0), (3, 0.5)])
+    whole, expected = fit([3, 4], objective, config)
     path = tmp_path / "state.safetensors"
 
     def interrupt(epoch: int, _: object) -> None:
@@ -93,18 +68,18 @@ def test_an_interrupted_fit_resumes_to_the_same_result(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit([3, 4], [0.1, 0.2], config, on_epoch=interrupt, checkpoint=path, fingerprint="same")
+        fit([3, 4], objective, config, on_epoch=interrupt, checkpoint=path, fingerprint="same")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    resumed, progress = fit([3, 4], [0.1, 0.2], config, checkpoint=path, fingerprint="same")
+    resumed, progress = fit([3, 4], objective, config, checkpoint=path, fingerprint="same")
     assert progress.history == expected.history
     assert progress.best_epoch == expected.best_epoch
     for a, b in zip(resumed.parameters(), whole.parameters(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(ModelFileError, match="belongs to another fit"):
-        fit([3, 4], [0.1, 0.2], config, checkpoint=path, fingerprint="other")
+        fit([3, 4], objective, config, checkpoint=path, fingerprint="other")
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ModelFileError, match="no readable checkpoint"):
-        fit([3, 4], [0.1, 0.2], config, checkpoint=path, fingerprint="same")
+        fit([3, 4], objective, config, checkpoint=path, fingerprint="same")
 
 
 def test_an_interrupt_inside_an_epoch_loses_that_epoch_alone(
@@ -112,32 +87,30 @@ def test_an_interrupt_inside_an_epoch_loses_that_epoch_alone(
 ) -> None:
     from neuroalign.training import loop
 
-    whole, expected = fit([3], [0.1])
+    whole, expected = fit([3], weights(0.1))
     path, steps = tmp_path / "state.safetensors", 0
     original = loop._terms
 
     def interrupt(*arguments: object) -> object:
         nonlocal steps
         steps += 1
-        if steps == 40:  # epochs have 15 training steps and one evaluation here
+        if steps == 10:  # epochs have 3 training steps and one evaluation here
             raise KeyboardInterrupt
         return original(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_terms", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            fit([3], [0.1], checkpoint=path, fingerprint="same")
-    resumed, progress = fit([3], [0.1], checkpoint=path, fingerprint="same")
+            fit([3], weights(0.1), checkpoint=path, fingerprint="same")
+    resumed, progress = fit([3], weights(0.1), checkpoint=path, fingerprint="same")
     assert progress.history == expected.history
     for a, b in zip(resumed.parameters(), whole.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_patience_keeps_the_best_epoch() -> None:
-    config = TrainingConfig(
-        **{**vars(CONFIG), "patience": 2, "max_epochs": 60, "learning_rate": 0.1}
-    )
-    vae, progress = fit([1], [0.1], config)
+    config = changed(patience=2, max_epochs=60, learning_rate=0.1)
+    vae, progress = fit([1], weights(0.1), config)
     scores = [row["validation_objective"] for row in progress.history[0]]
     assert progress.best_epoch[0] == 1 + min(range(len(scores)), key=scores.__getitem__)
     assert len(scores) == min(60, progress.best_epoch[0] + 2)
@@ -145,14 +118,13 @@ def test_patience_keeps_the_best_epoch() -> None:
 
 
 def test_the_objective_falls() -> None:
-    config = TrainingConfig(**{**vars(CONFIG), "max_epochs": 30})
-    _, progress = fit([1], [0.1], config)
+    _, progress = fit([1], weights(0.1), changed(max_epochs=8, least_steps=7, learning_rate=0.03))
     objective = [row["objective"] for row in progress.history[0]]
     assert objective[-1] < objective[0] - 1.0
 
 
 def test_history_adds_up() -> None:
-    _, progress = fit([1], [0.25])
+    _, progress = fit([1], weights(0.25))
     for row in progress.history[0]:
         for prefix in ("", "validation_"):
             parts = row[f"{prefix}reconstruction[ada]"] + row[f"{prefix}reconstruction[bob]"]
@@ -166,7 +138,7 @@ def test_a_loss_that_is_not_finite_names_the_modality() -> None:
     with pytest.raises(
         TrainingError, match="reconstruction term of 'bob' is not finite in epoch 1"
     ):
-        train(vae, data, CONFIG, beta=torch.tensor([0.1], dtype=torch.float64), streams=streams)
+        train(vae, data, CONFIG, objective=weights(0.1), streams=streams)
 
 
 def test_clipping_treats_replicates_apart() -> None:
@@ -184,8 +156,78 @@ def test_clipping_treats_replicates_apart() -> None:
 def test_paired_rows_train_as_well() -> None:
     vae, data, streams = problem([0], validation=False)
     data.training_rows = FixedRows(torch.tensor([[0, 1], [2, 3], [4, 4]]), 3)
-    progress = train(
-        vae, data, CONFIG, beta=torch.tensor([0.1], dtype=torch.float64), streams=streams
-    )
+    progress = train(vae, data, CONFIG, objective=weights(0.1), streams=streams)
     assert progress.epoch == CONFIG.max_epochs
     assert "validation_objective" not in progress.history[0][0]
+
+
+def test_what_is_measured_appears_in_the_history_of_each_replicate() -> None:
+    seen = []
+
+    def measure(network: MultimodalVAE) -> list[HistoryRow]:
+        seen.append(next(network.parameters()).detach().clone())
+        return [{"alignment": 10.0 * r + len(seen), "norm": 0.5} for r in range(2)]
+
+    _, progress = fit([3, 8], weights(0.1, 0.7), changed(max_epochs=3), measure=measure)
+    for r, rows in enumerate(progress.history):
+        assert [row["alignment"] for row in rows] == [10.0 * r + epoch for epoch in (1, 2, 3)]
+        assert all(row["norm"] == 0.5 for row in rows)
+    assert not torch.equal(seen[0], seen[1])
+    plain = fit([3, 8], weights(0.1, 0.7), changed(max_epochs=3))[1]
+    kept = [[{k: v for k, v in row.items() if k not in {"alignment", "norm"}} for row in rows]
+            for rows in progress.history]  # fmt: skip
+    assert kept == plain.history
+
+
+def test_measuring_does_not_disturb_the_fit_even_if_it_draws() -> None:
+    vae, data, streams = problem([3])
+
+    def measure(_: MultimodalVAE) -> list[HistoryRow]:
+        return [{"drawn": float(streams.normal(1))}]
+
+    train(vae, data, CONFIG, objective=weights(0.1), streams=streams, measure=measure)
+    expected = fit([3], weights(0.1))[0]
+    for a, b in zip(vae.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@AVERAGING
+def test_a_modality_learns_beside_stored_posteriors(tmp_path: Path, averaging: float) -> None:
+    """Only the new modality has parameters; the stored ones are drawn towards, and stay."""
+    generator = torch.Generator().manual_seed(2)
+    mean = torch.randn(12, 3, 2, generator=generator, dtype=torch.float64)
+    scale = torch.full_like(mean, 0.2)
+    config = changed(max_epochs=20, learning_rate=0.05, weight_averaging=averaging)
+    results = []
+    for beta in (0.0, 5.0):
+        vae, data, streams = problem([3], dropout=0.0)
+        stored = PosteriorSource(mean, scale)
+        data.sources = [stored, data.sources[1]]
+        vae = MultimodalVAE(
+            [StoredPosterior(), vae.encoders[1]],
+            [NoDecoder(), vae.decoders[1]],
+            [NoLikelihood(), vae.likelihoods[1]],  # type: ignore[list-item]
+        )
+        progress = train(
+            vae,
+            data,
+            config,
+            objective=weights(beta),
+            streams=streams,
+            checkpoint=tmp_path / f"{beta}.safetensors",
+        )
+        for row in progress.history[0]:
+            for prefix in ("", "validation_"):
+                assert row[f"{prefix}reconstruction[ada]"] == 0.0
+                assert row[f"{prefix}reconstruction[bob]"] == row[f"{prefix}reconstruction"] > 0
+        results.append(progress.history[0][-1]["regularisation"])
+        assert torch.equal(stored.parameters[:, :2].reshape(12, 3, 2), mean)
+    assert results[1] < 0.3 * results[0]
+
+
+def test_beta_keeps_its_digits_in_float64() -> None:
+    _, progress = fit([1], weights(0.1))
+    row = progress.history[0][0]
+    assert row["beta"] == 0.1
+    total = row["validation_reconstruction"] + 0.1 * row["validation_regularisation"]
+    assert row["validation_objective"] == pytest.approx(total, rel=1e-12)

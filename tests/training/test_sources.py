@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
-from neuroalign.training.sources import FeatureScaling, WindowSource
+from neuroalign.nn.frozen import StoredPosterior
+from neuroalign.nn.random import RandomStreams
+from neuroalign.training.sources import FeatureScaling, Mixing, PosteriorSource, WindowSource
 
 
 def make(
@@ -64,19 +66,43 @@ def test_scaling_can_be_undone_and_constant_features_come_back() -> None:
 
 
 def test_mixing_takes_whole_units_from_the_donor() -> None:
-    from neuroalign.nn.random import RandomStreams
-    from neuroalign.training.sources import Mixing
-
     _, _, source = make(target_counts=True, square_root=False)
     index, donor = torch.tensor([[0, 5, 17]]), torch.tensor([[3, 2, 8]])
-    own = source.window_counts(index).unflatten(-1, (3, 4))
-    other = source.window_counts(donor).unflatten(-1, (3, 4))
+    own = source.window_counts(index).reshape(1, 3, 3, 4)
+    other = source.window_counts(donor).reshape(1, 3, 3, 4)
     for share, expected in ((0.0, own), (1.0, other)):
         _, counts = source.gather(index, Mixing(donor, share, RandomStreams([0])))
-        assert torch.equal(counts.unflatten(-1, (3, 4)), expected)
+        assert torch.equal(counts.reshape(1, 3, 3, 4), expected)
     _, counts = source.gather(index, Mixing(donor, 0.5, RandomStreams([0])))
-    mixed = counts.unflatten(-1, (3, 4))
+    mixed = counts.reshape(1, 3, 3, 4)
     from_own, from_other = (mixed == own).all(-2), (mixed == other).all(-2)
     assert (from_own | from_other).all()
     assert (~from_own).any()
     assert (~from_other).any()
+
+
+def test_stored_posteriors_come_back_as_they_were_stored() -> None:
+    n_trials, n_windows, n_latents = 4, 3, 2
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(n_trials, n_windows, n_latents, generator=generator, dtype=torch.float64)
+    scale = torch.rand(n_trials, n_windows, n_latents, generator=generator, dtype=torch.float64)
+    source = PosteriorSource(mean, scale)
+    assert source.n_examples == n_trials * n_windows
+    index = torch.tensor([[0, 5, 11], [7, 7, 3]])
+    inputs, targets = source.gather(index)
+    assert torch.equal(inputs, targets)
+    posterior = StoredPosterior()(inputs)
+    for place, example in np.ndenumerate(index.numpy()):
+        trial, window = divmod(int(example), n_windows)
+        assert torch.equal(posterior.mean[place], mean[trial, window])
+        assert torch.equal(posterior.scale[place], scale[trial, window])
+
+
+def test_stored_posteriors_are_never_mixed() -> None:
+    source = PosteriorSource(torch.randn(4, 3, 2), torch.rand(4, 3, 2))
+    index, donor = torch.tensor([[0, 5, 11]]), torch.tensor([[3, 8, 2]])
+    streams = RandomStreams([0])
+    mixed, _ = source.gather(index, Mixing(donor, 1.0, streams))
+    assert torch.equal(mixed, source.gather(index)[0])
+    # nor do they use up numbers that others would draw
+    assert torch.equal(streams.normal(2), RandomStreams([0]).normal(2))

@@ -1,0 +1,239 @@
+"""Likelihoods of spike counts."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.nn.likelihood_base import Likelihood, Target
+
+# exp(±20) is far outside any firing rate, and keeps a bad step from ending in infinity
+LOG_RATE_BOUND: Final = 20.0
+SMALLEST_MEAN: Final = 1e-4  # what decoders of silent features start from, counts
+# the learned log of the dispersion 1/r stays inside ±6 (smoothly), from nearly Poisson to bursts
+DISPERSION_BOUND: Final = 6.0
+
+
+def count_problem(x: Tensor) -> str | None:
+    """Say why these are no counts, or None."""
+    if bool((x < 0).any()):
+        return "negative counts"
+    if x.is_floating_point() and bool((x != x.round()).any()):
+        return "fractional counts"
+    return None
+
+
+def summed_log_factorials(x: Tensor) -> Tensor:
+    """Return Σ log x! over features of counts (replicate, row, ...), shape (replicate, row).
+
+    Most bins hold no spike or one, where log x! is zero; on the CPU only the others are
+    computed, since the logarithm of the gamma function costs as much as a layer.
+    """
+    flat = x.flatten(2)
+    if x.device.type != "cpu":  # finding the others would wait for the device
+        return torch.lgamma(flat + 1.0).sum(-1)
+    replicate, row, feature = torch.nonzero(flat > 1.0, as_tuple=True)
+    total = flat.new_zeros(flat.shape[:2])
+    values = torch.lgamma(flat[replicate, row, feature] + 1.0)
+    return total.index_put_((replicate, row), values, accumulate=True)
+
+
+class CountLikelihood(Likelihood):
+    """Counts whose log expectation the decoder gives, smoothly bounded from above.
+
+    A latent a little outside of what training saw can ask for an exponentially large rate, so
+    that one held-out trial decides the objective of all; no unit's expectation needs to exceed
+    the most spikes that were ever counted by much.
+
+    Parameters
+    ----------
+    largest_mean : float or None
+        What expected counts stay below; None bounds them by numbers alone.
+    """
+
+    target: Target = "counts"
+
+    def __init__(self, largest_mean: float | None = None) -> None:
+        super().__init__()
+        self.bound = None if largest_mean is None else math.log(largest_mean)
+
+    def log_rate(self, parameters: Tensor) -> Tensor:
+        """Return the log of expected counts: the parameters where they are far below the bound."""
+        if self.bound is None:
+            return parameters.clamp(-LOG_RATE_BOUND, LOG_RATE_BOUND)
+        gap = torch.nn.functional.softplus(self.bound - parameters)
+        return (self.bound - gap).clamp_min(-LOG_RATE_BOUND)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return the expected counts."""
+        return self.log_rate(parameters).exp()
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Return parameters of this mean; silent features start at one count in ten thousand."""
+        if self.bound is None:
+            return mean.clamp_min(SMALLEST_MEAN).log()
+        highest = 0.99 * math.exp(self.bound)
+        wanted = mean.clamp(SMALLEST_MEAN, highest).double().log()
+        return (wanted - torch.log(-torch.expm1(wanted - self.bound))).to(mean)
+
+    def problem(self, x: Tensor) -> str | None:
+        """Refuse negative or fractional counts."""
+        return super().problem(x) or count_problem(x)
+
+
+class PoissonLikelihood(CountLikelihood):
+    """Spike counts with a Poisson distribution; the decoder gives log expected counts.
+
+    Parameters
+    ----------
+    largest_mean : float or None
+        What expected counts stay below.
+    """
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Return the Poisson log-probability of every count."""
+        log_rate = self.log_rate(parameters)
+        return x * log_rate - log_rate.exp() - torch.lgamma(x + 1.0)
+
+    def row_log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Return the summed log-probability; what depends on counts alone is cut short."""
+        log_rate = self.log_rate(parameters)
+        return (x * log_rate - log_rate.exp()).flatten(2).sum(-1) - summed_log_factorials(x)
+
+
+class NegativeBinomialLikelihood(CountLikelihood):
+    """Spike counts that vary more than Poisson counts; the decoder gives log expected counts.
+
+    The variance is μ + μ²/r. The dispersion 1/r is learned, one number per feature; at 1/r → 0
+    the counts are Poisson.
+
+    Parameters
+    ----------
+    n_features, n_replicates : int
+        How many dispersions there are.
+    dispersion : float
+        1/r to start from.
+    largest_mean : float or None
+        What expected counts stay below.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_replicates: int = 1,
+        *,
+        dispersion: float = 0.1,
+        largest_mean: float | None = None,
+    ) -> None:
+        super().__init__(largest_mean)
+        start = DISPERSION_BOUND * math.atanh(math.log(dispersion) / DISPERSION_BOUND)
+        self.raw_dispersion = nn.Parameter(torch.full((n_replicates, 1, n_features), start))
+
+    @property
+    def log_number(self) -> Tensor:
+        """Return log r, of shape (replicate, 1, feature)."""
+        return -DISPERSION_BOUND * torch.tanh(self.raw_dispersion / DISPERSION_BOUND)
+
+    def _kernel(self, log_rate: Tensor, x: Tensor, log_number: Tensor) -> Tensor:
+        """Return the terms without gamma functions: x log(μ/(r+μ)) − r log(1 + μ/r)."""
+        odds = log_rate - log_number
+        softplus = torch.nn.functional.softplus(odds)
+        return x * (odds - softplus) - log_number.exp() * softplus
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probability of every count, (replicate, row, feature)."""
+        log_rate = self.log_rate(parameters)
+        number = self.log_number.exp()
+        gammas = torch.lgamma(x + number) - torch.lgamma(number) - torch.lgamma(x + 1.0)
+        return self._kernel(log_rate, x, self.log_number) + gammas
+
+    def row_log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Return the summed log-probability; gamma functions only where there are spikes."""
+        log_rate = self.log_rate(parameters)
+        kernel = self._kernel(log_rate, x, self.log_number).flatten(2).sum(-1)
+        return kernel + self._summed_gammas(x) - summed_log_factorials(x)
+
+    def _summed_gammas(self, x: Tensor) -> Tensor:
+        """Return Σ log Γ(x + r)/Γ(r) over features, which vanishes where x is 0."""
+        number = self.log_number.exp()
+        if x.device.type != "cpu":
+            return (torch.lgamma(x + number) - torch.lgamma(number)).sum(-1)
+        replicate, row, feature = torch.nonzero(x > 0.0, as_tuple=True)
+        here = number[replicate, 0, feature]
+        values = torch.lgamma(x[replicate, row, feature] + here) - torch.lgamma(here)
+        total = x.new_zeros(x.shape[:2])
+        return total.index_put((replicate, row), values, accumulate=True)
+
+
+class BernoulliLikelihood(Likelihood):
+    """Bins with a spike or without; the decoder gives the log-odds of a spike."""
+
+    target: Target = "counts"
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probability of every bin."""
+        return x * parameters - torch.nn.functional.softplus(parameters)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return the probability of a spike."""
+        return parameters.sigmoid()
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Return the log-odds of the mean."""
+        return torch.logit(mean, eps=1e-4)
+
+    def problem(self, x: Tensor) -> str | None:
+        """Refuse what is neither 0 nor 1."""
+        if (general := super().problem(x) or count_problem(x)) is not None:
+            return general
+        return f"counts up to {int(x.max())}, not 0 or 1" if bool((x > 1).any()) else None
+
+
+class CategoricalLikelihood(Likelihood):
+    """One of several categories per feature, such as 0, 1, 2, … spikes or a letter.
+
+    The decoder gives unnormalised log-probabilities, a block of features per category.
+
+    Parameters
+    ----------
+    n_categories : int
+        Observations are 0 to n_categories − 1.
+    """
+
+    target: Target = "counts"
+
+    def __init__(self, n_categories: int) -> None:
+        super().__init__()
+        self.parameters_per_feature = n_categories
+
+    def log_probabilities(self, parameters: Tensor) -> Tensor:
+        """Return normalised log-probabilities, (..., category, feature)."""
+        blocks = parameters.reshape(*parameters.shape[:-1], self.parameters_per_feature, -1)
+        return blocks.log_softmax(-2)
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probability of every observed category."""
+        which = x.to(torch.int64).unsqueeze(-2)
+        return self.log_probabilities(parameters).gather(-2, which).squeeze(-2)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return the expected category, for counts the expected count."""
+        probabilities = self.log_probabilities(parameters).exp()
+        values = torch.arange(self.parameters_per_feature).to(probabilities)
+        return (probabilities * values.unsqueeze(-1)).sum(-2)
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Return the log-probabilities of Poisson counts with this mean, block by block."""
+        values = torch.arange(self.parameters_per_feature).to(mean).unsqueeze(-1)
+        rate = mean.clamp_min(1e-4)
+        return (values * rate.log() - torch.lgamma(values + 1.0)).log_softmax(0).flatten()
+
+    def problem(self, x: Tensor) -> str | None:
+        """Refuse what is not one of the categories."""
+        if (general := super().problem(x) or count_problem(x)) is not None:
+            return general
+        largest = self.parameters_per_feature - 1
+        return f"values above {largest}" if bool((x > largest).any()) else None

@@ -1,0 +1,240 @@
+"""Several random starts: the best one is kept, and an interrupted series goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+
+import neuroalign as na
+from neuroalign import fitting, restarts, translation
+from neuroalign.errors import ModelFileError, TrainingError
+from neuroalign.restarts import Start, Training
+from neuroalign.settings import training_config
+from neuroalign.training import loop
+from neuroalign.training.config import TrainingConfig
+from neuroalign.training.keeping import FitProgress
+
+TINY: dict[str, Any] = {
+    "n_latents": 2,
+    "encoder_hidden": (8,),
+    "decoder_hidden": (8,),
+    "max_epochs": 2,
+    "learning_rate": 0.02,
+    "random_state": 0,
+    "verbose": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let epochs of these small data have few steps: nothing here asks for a good fit."""
+
+    def shortened(given: Mapping[str, Any]) -> TrainingConfig:
+        return dataclasses.replace(training_config(given), least_steps=3)
+
+    monkeypatch.setattr(restarts, "training_config", shortened)
+    monkeypatch.setattr(translation, "STRENGTHS", (0.01,))  # one penalty, so none is searched for
+
+
+@pytest.fixture(scope="module")
+def windows() -> xr.DataTree:
+    recordings, _ = na.simulate_recordings(
+        units={"ada": 6, "bob": 5}, trials=24, mean_rate=10.0, random_state=2
+    )
+    binned = na.bin_spikes(na.keep_spec_trials(recordings), bin_width=0.025)
+    return na.slide_windows(binned, length=0.1, step=0.05)
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[Start]:
+    """Collect every start of the fits that a test makes."""
+    seen: list[Start] = []
+    original = restarts.train_starts
+
+    def watched(training: Training, seed: int) -> tuple[Start, list[Start]]:
+        best, made = original(training, seed)
+        seen.extend(made)
+        return best, made
+
+    monkeypatch.setattr(fitting, "train_starts", watched)
+    return seen
+
+
+def _quiet_fit(
+    windows: xr.DataTree, checkpoint: Path | None = None, **change: Any
+) -> na.SharedLatentModel:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.NeuroAlignWarning)
+        model = na.SharedLatentModel(**TINY | change)
+        return model.fit(windows, label="odor", checkpoint=checkpoint)
+
+
+def _assert_equal_weights(one: torch.nn.Module, two: torch.nn.Module) -> None:
+    first, second = one.state_dict(), two.state_dict()
+    assert set(first) == set(second)
+    for name, value in first.items():
+        assert torch.equal(value, second[name])
+
+
+def test_the_start_with_the_lowest_objective_is_kept(
+    windows: xr.DataTree, starts: list[Start]
+) -> None:
+    chosen = set()
+    for seed in range(2):
+        starts.clear()
+        model = _quiet_fit(windows, n_init=3, random_state=seed)
+        table = model.restarts_
+        assert table.columns.tolist() == ["seed", "best_epoch", "objective"]
+        assert table["seed"].is_unique
+        assert table["seed"].iloc[0] == model.seed_ == seed
+        assert table["objective"].tolist() == [start.objective for start in starts]
+        best = int(table["objective"].to_numpy().argmin())
+        chosen.add(best)
+        _assert_equal_weights(model.fitted_.vae, starts[best].vae)
+        pd.testing.assert_frame_equal(
+            model.history_, pd.DataFrame(starts[best].progress.history[0])
+        )
+        assert model.best_epoch_ == table["best_epoch"].iloc[best]
+    assert chosen != {0}  # or nothing would tell the best start from the first
+
+
+def test_the_first_start_is_the_fit_with_one_start(
+    windows: xr.DataTree, starts: list[Start]
+) -> None:
+    single = _quiet_fit(windows)
+    series = _quiet_fit(windows, n_init=2)
+    alone, first, second = starts
+    assert len(single.restarts_) == 1
+    assert np.isnan(single.restarts_["objective"].iloc[0])
+    _assert_equal_weights(alone.vae, first.vae)
+    assert alone.progress.history == first.progress.history
+    assert first.progress.history != second.progress.history
+    assert series.fitted_.validation_trials == single.fitted_.validation_trials
+
+
+def test_equal_starts_are_judged_equal(
+    windows: xr.DataTree, starts: list[Start], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows and noise are the same for all, so that objectives tell starts apart by weights."""
+    model = _quiet_fit(windows, n_init=2)
+    first = starts[0]
+    monkeypatch.setattr(restarts, "_train_one", lambda *_: (first.vae, first.progress))
+    copied = _quiet_fit(windows, n_init=2).restarts_["objective"].tolist()
+    assert copied == [first.objective, first.objective]
+    assert model.restarts_["objective"].nunique() == 2
+
+
+def test_starts_that_break_are_passed_over(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = restarts._train_one
+    broken: set[int] = {0}
+
+    def fragile(training: Training, seed: int, number: int, wanted: int) -> tuple[Any, Any]:
+        if number in broken:
+            raise TrainingError(f"start {number} broke")
+        return original(training, seed, number, wanted)
+
+    whole = _quiet_fit(windows, n_init=3)
+    monkeypatch.setattr(restarts, "_train_one", fragile)
+    model = _quiet_fit(windows, n_init=3)
+    pd.testing.assert_frame_equal(
+        model.restarts_, whole.restarts_.iloc[1:].reset_index(drop=True), check_exact=True
+    )
+    broken.update({1, 2})
+    with pytest.raises(TrainingError, match="start 2 broke"):
+        _quiet_fit(windows, n_init=3)
+
+
+def test_starts_without_validation_trials_are_judged_on_training_trials(
+    windows: xr.DataTree,
+) -> None:
+    model = _quiet_fit(windows, n_init=2, validation_fraction=0)
+    assert np.isfinite(model.restarts_["objective"]).all()
+    assert model.restarts_["best_epoch"].tolist() == [2, 2]
+
+
+def test_the_series_comes_back_from_a_file(windows: xr.DataTree, tmp_path: Path) -> None:
+    for n_init in (1, 2):
+        model = _quiet_fit(windows, n_init=n_init)
+        loaded = na.SharedLatentModel.load(model.save(tmp_path / f"{n_init}"))
+        pd.testing.assert_frame_equal(loaded.restarts_, model.restarts_, check_exact=True)
+
+
+def _interrupting(after: int) -> Callable[..., None]:
+    """Record epochs, and break off after so many, as Ctrl-C would."""
+    original, done = loop._record, 0
+
+    def record(progress: FitProgress, *rest: Any, **named: Any) -> None:
+        nonlocal done
+        original(progress, *rest, **named)
+        done += 1
+        if done == after:
+            raise KeyboardInterrupt
+
+    return record
+
+
+@pytest.mark.parametrize(("after", "patience"), [(1, 10), (2, 10), (3, None), (4, 10), (6, None)])
+def test_an_interrupted_series_goes_on_to_the_same_result(
+    windows: xr.DataTree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+    patience: int | None,
+) -> None:
+    settings: dict[str, Any] = {"n_init": 3, "patience": patience}
+    whole = _quiet_fit(windows, **settings)
+    state = tmp_path / "state"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_record", _interrupting(after))
+        with pytest.raises(KeyboardInterrupt):
+            _quiet_fit(windows, state, **settings)
+    # an epoch that was cut short leaves nothing; finished starts and epochs are kept
+    assert len(list(tmp_path.iterdir())) == after // 2
+    resumed = _quiet_fit(windows, state, **settings)
+    assert list(tmp_path.iterdir()) == []
+    _assert_equal_weights(whole.fitted_.vae, resumed.fitted_.vae)
+    pd.testing.assert_frame_equal(whole.restarts_, resumed.restarts_, check_exact=True)
+    pd.testing.assert_frame_equal(whole.history_, resumed.history_, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"divergence": "mixture"}, {"standard_weight": 1.0}, {"divergence": [(0, 0), (1, 1)]}],
+)
+def test_finished_starts_are_judged_by_the_same_divergence_after_an_interruption(
+    windows: xr.DataTree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+) -> None:
+    settings: dict[str, Any] = {"n_init": 2, "beta": 1.0, **change}
+    whole = _quiet_fit(windows, **settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_record", _interrupting(4))
+        with pytest.raises(KeyboardInterrupt):
+            _quiet_fit(windows, tmp_path / "state", **settings)
+    resumed = _quiet_fit(windows, tmp_path / "state", **settings)
+    pd.testing.assert_frame_equal(whole.restarts_, resumed.restarts_, check_exact=True)
+
+
+def test_checkpoints_of_another_series_are_refused(
+    windows: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_record", _interrupting(3))
+        with pytest.raises(KeyboardInterrupt):
+            _quiet_fit(windows, state, n_init=2)
+    with pytest.raises(ModelFileError, match="belongs to another fit"):
+        _quiet_fit(windows, state, n_init=3)
