@@ -124,6 +124,7 @@ class FittedModel:
     added: tuple[str, ...] = ()  # subjects that joined after the fit
     calibration: dict[tuple[str, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
     joint_calibration: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    label_rates: dict[str, np.ndarray] = field(default_factory=dict)  # (label, time, unit)
     translation: dict[tuple[str, str], Translation] = field(default_factory=dict)
     readers: dict[str, LabelReader] = field(default_factory=dict)
 
@@ -272,9 +273,9 @@ def pair_rates(fitted: FittedModel, source: str, target: str, mean: np.ndarray) 
 
     A subject's own latents are decoded as they are. Another's are turned into an expectation
     over what the target may have had: over the labels, weighted by how probable the source's
-    whole trial makes them, of the rates (the mean of rates, not the rates of a mean) at the
-    target's average latents for the label; for simultaneous recordings these are shifted by
-    what the source's deviation from its own averages says about the target's.
+    whole trial makes them, of the target's rates for the label (the mean of rates, not the rates
+    of a mean). For simultaneous recordings these are decoded from the target's average latents
+    for the label, shifted by what the source's deviation from its own averages says about them.
     """
     if source == target:
         return decoded_rates(fitted, mean, target)
@@ -283,7 +284,7 @@ def pair_rates(fitted: FittedModel, source: str, target: str, mean: np.ndarray) 
     weights = label_reader(fitted, source)(mean)[:, known]
     weights = weights / np.maximum(weights.sum(1, keepdims=True), 1e-30)
     if fitted.settings["pairing"] != "trial":
-        rates = decoded_rates(fitted, centres[known], target)
+        rates = _label_windows(fitted, target)[torch.from_numpy(known)]
         return torch.einsum("tk,kwlu->twlu", torch.from_numpy(weights).to(rates), rates)
     shift = pair_translation(fitted, source, target)(_deviation(fitted, source, mean))
     total: Tensor | float = 0.0
@@ -299,6 +300,14 @@ def label_centres_of(fitted: FittedModel, subject: str) -> np.ndarray:
     return label_centres(LabelledLatents(kept.mean, kept.labels), fitted.classes).astype(
         kept.mean.dtype
     )
+
+
+def _label_windows(fitted: FittedModel, subject: str) -> Tensor:
+    """Cut a subject's rates for every label into windows, (label, window, lag, unit)."""
+    frames = torch.from_numpy(fitted.label_rates[subject])
+    starts = torch.from_numpy(fitted.latents[subject].starts)
+    lags = torch.arange(fitted.geometry.n_lags)
+    return frames[:, starts[:, None] + lags]
 
 
 def _deviation(fitted: FittedModel, source: str, mean: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from torch import Tensor
 
 from neuroalign.bridge import (
     FittedSubject,
@@ -24,9 +25,17 @@ from neuroalign.construction import build_networks, resolve_device
 from neuroalign.data.windows import window_starts
 from neuroalign.diagnostics import LabelledLatents, alignment, nearest_centre_hits, resolution
 from neuroalign.errors import DataError
-from neuroalign.fitted import Diagnosis, FittedModel, TrainingLatents, calibrate, pair_rates
+from neuroalign.fitted import (
+    Diagnosis,
+    FittedModel,
+    TrainingLatents,
+    calibrate,
+    pair_rates,
+)
 from neuroalign.joint_reconstruction import calibrate_joint
+from neuroalign.label_rates import update_rates
 from neuroalign.nn.divergences import mixture_divergence
+from neuroalign.nn.expectation import average_windows
 from neuroalign.nn.likelihood_base import Likelihood
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
@@ -57,7 +66,7 @@ def fit_model(
     check_labels(labels, classes, label, settings)
     device = resolve_device(settings["device"])
     training, validation = hold_out(datasets, labels, settings, seed)
-    _check_training(training, settings)
+    check_training(training, settings)
     subjects = {
         name: fit_subject(
             name,
@@ -123,7 +132,14 @@ def fit_model(
     return fitted
 
 
-def _check_training(training: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> None:
+def check_training(training: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> None:
+    """Refuse a fit that holds out all trials of a subject.
+
+    Raises
+    ------
+    DataError
+        If a subject has no trial left to train on.
+    """
     empty = [name for name, positions in training.items() if len(positions) == 0]
     if empty:
         raise DataError(
@@ -294,9 +310,16 @@ def calibrate_pairs(fitted: FittedModel, datasets: Mapping[str, xr.Dataset]) -> 
     pairs recorded apart need label averages only, and wait until they are asked for.
     """
     simultaneous = fitted.settings["pairing"] == "trial"
+    for name, dataset in datasets.items():
+        counts = dataset["counts"].transpose("trial", "time", "unit").values
+        rates = pair_rates(fitted, name, name, fitted.latents[name].mean)
+        fitted.calibration[name, name] = calibrate(rates, fitted.latents[name].starts, counts)
+        fitted.label_rates[name] = _label_rates(fitted, name, counts, rates)
     for target, dataset in datasets.items():
         counts = dataset["counts"].transpose("trial", "time", "unit").values
-        for source in fitted.subjects if simultaneous else [target]:
+        for source in fitted.subjects if simultaneous else []:
+            if source == target:
+                continue
             kept = fitted.latents[source]
             _, here, there = np.intersect1d(
                 kept.trials, fitted.latents[target].trials, return_indices=True
@@ -304,6 +327,33 @@ def calibrate_pairs(fitted: FittedModel, datasets: Mapping[str, xr.Dataset]) -> 
             if len(here):
                 rates = pair_rates(fitted, source, target, kept.mean[here])
                 fitted.calibration[source, target] = calibrate(rates, kept.starts, counts[there])
+
+
+def _best_resolution(fitted: FittedModel) -> float:
+    values = [resolution(k.mean, k.scale, k.labels) for k in fitted.latents.values()]
+    known = [value for value in values if not np.isnan(value)]  # subjects of several labels
+    return max(known, default=float("nan"))
+
+
+def _label_rates(fitted: FittedModel, name: str, counts: np.ndarray, rates: Tensor) -> np.ndarray:
+    """Return a subject's expected counts for every label, (label, time, unit).
+
+    NaN for labels that it does not have, and for bins that no window reaches.
+    """
+    kept = fitted.latents[name]
+    offset, slope = fitted.calibration[name, name]
+    expected = offset.to(rates) + slope.to(rates) * rates
+    in_time = average_windows(expected, torch.from_numpy(kept.starts), counts.shape[1]).double()
+    reached = torch.isfinite(in_time[0, :, 0]).numpy()
+    result = np.full((len(fitted.classes), *counts.shape[1:]), np.nan, dtype=np.float32)
+    result[:, reached] = update_rates(
+        in_time.numpy()[:, reached],
+        counts[:, reached],
+        np.searchsorted(fitted.classes, kept.labels),
+        len(fitted.classes),
+        np.isin(kept.trials, fitted.validation_trials.get(name, [])),
+    )
+    return result
 
 
 def diagnose(
@@ -346,7 +396,7 @@ def diagnose(
         hits=hits,
         trials=trials,
         held_out=held_out,
-        resolution=max(resolution(k.mean, k.scale, k.labels) for k in fitted.latents.values()),
+        resolution=_best_resolution(fitted),
     )
 
 

@@ -21,6 +21,7 @@ from neuroalign.errors import DataError, ParameterError
 from neuroalign.fitted import Diagnosis, FittedModel, check_geometry
 from neuroalign.fitting import (
     calibrate_pairs,
+    check_training,
     diagnose,
     kept_epoch,
     restart_table,
@@ -68,6 +69,7 @@ def add_subject(
     _check(fitted, name, dataset)
     labels = _labels(fitted, name, dataset)
     training, validation = hold_out({name: dataset}, {name: labels}, settings, seed)
+    check_training(training, settings)
     subject = fit_subject(
         name,
         dataset.isel(trial=training[name]),
@@ -255,6 +257,7 @@ def _assemble(
         restarts=fitted.restarts,
         added=(*fitted.added, subject.name),
         calibration=dict(fitted.calibration),
+        label_rates=dict(fitted.label_rates),
         translation=dict(fitted.translation),
         readers=dict(fitted.readers),
     )

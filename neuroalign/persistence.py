@@ -88,6 +88,7 @@ def _write(fitted: FittedModel, settings: Mapping[str, Any], folder: Path) -> No
         kept = fitted.latents[name]
         for part in ("mean", "scale", "trials", "starts", "label_means"):
             posteriors[f"{m}/{part}"] = torch.from_numpy(np.ascontiguousarray(getattr(kept, part)))
+        posteriors[f"{m}/label_rates"] = torch.from_numpy(fitted.label_rates[name])
     order = list(fitted.subjects)
     for (source, target), (offset, slope) in fitted.calibration.items():
         key = f"calibration/{order.index(source)}/{order.index(target)}"
@@ -225,6 +226,9 @@ def _assemble(
         validation_trials=manifest["validation_trials"],
         calibration=_calibration(weights, list(subjects)),
         joint_calibration=_joint_calibration(weights, list(subjects)),
+        label_rates={
+            name: posteriors[f"{m}/label_rates"].numpy() for m, name in enumerate(subjects)
+        },
     )
 
 

@@ -12,6 +12,7 @@ from neuroalign.diagnostics import (
     LabelledLatents,
     alignment,
     nearest_centre_hits,
+    resolution,
     warn_about,
 )
 from neuroalign.errors import AlignmentWarning, CollapseWarning
@@ -96,6 +97,44 @@ def test_warnings_come_when_deserved_and_not_otherwise() -> None:
         warnings.simplefilter("error")
         warn_about(0.4, 90, 100, 4)
         warn_about(float("nan"), 0, 0, 4)
+
+
+def test_resolution_is_the_distance_of_labels_in_posterior_widths() -> None:
+    latents = subject(5.0, separation=3.0)
+    scale = np.full_like(latents.mean, 0.5)
+    # labels are 3 apart in one of two latents, whose summed variance is 2 · 0.25
+    expected = pytest.approx(3.0 / np.sqrt(0.5))
+    assert resolution(latents.mean, scale, latents.labels) == expected
+    # crushing latents and posteriors alike changes nothing, crushing latents alone does
+    assert resolution(latents.mean / 9, scale / 9, latents.labels) == expected
+    assert resolution(latents.mean / 9, scale, latents.labels) == pytest.approx(
+        3.0 / 9 / np.sqrt(0.5)
+    )
+    assert resolution(latents.mean, 0 * scale, latents.labels) == np.inf
+    assert np.isnan(resolution(latents.mean, scale, np.full(20, "A")))
+
+
+def test_crushed_latents_are_told_to_lower_beta() -> None:
+    for alignment_value in (0.2, 7.0):
+        with pytest.warns(CollapseWarning) as caught:
+            warn_about(alignment_value, 60, 100, 4, resolved=0.034)
+        assert str(caught[0].message) == (
+            "the latents are crushed: labels lie 0.034 posterior widths apart, so that samples of "
+            "the latents say next to nothing about the label. Lower beta."
+        )
+    with pytest.warns(AlignmentWarning):
+        warn_about(7.0, 60, 100, 4, resolved=0.5)
+
+
+def test_a_subject_of_one_label_does_not_hide_the_others(recorded: xr.DataTree) -> None:
+    lacking = map_subjects(
+        recorded, lambda n, d: d.isel(trial=d["odor"].to_numpy() == "A") if n == "ada" else d
+    )
+    settings = FIT | {"max_epochs": 1, "allow_missing": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = na.SharedLatentModel(**settings).fit(lacking, label="odor")
+    assert np.isfinite(model.fitted_.diagnosis.resolution)
 
 
 def test_a_good_fit_gives_no_warning(recorded: xr.DataTree) -> None:

@@ -87,6 +87,17 @@ def windows() -> xr.DataTree:
 
 
 @pytest.fixture(scope="module")
+def few(windows: xr.DataTree) -> xr.DataTree:
+    """Two odors, 16 trials a subject and no other coordinate: as fast as a fit can be."""
+
+    def cut(name: str, data: xr.Dataset) -> xr.Dataset:
+        others = ["onset", "start", "stop", "in_sequence", "correct", "arousal"]
+        return data.isel(trial=slice(0, 16)).drop_vars(others)
+
+    return map_subjects(na.keep_labels(windows, "odor", ["A", "B"]), cut)
+
+
+@pytest.fixture(scope="module")
 def model(windows: xr.DataTree) -> na.SharedLatentModel:
     return quiet_fit(na.SharedLatentModel(**SMALL), windows, label="odor")
 
@@ -210,21 +221,21 @@ def test_reconstructed_counts_are_positive_and_sum_to_the_counts(
 @pytest.mark.parametrize("likelihood", ["gaussian", "laplace", "poisson"])
 @pytest.mark.parametrize("scaling", ["sqrt-standard", "none"])
 def test_imputed_counts_are_positive_and_sum_to_the_counts(
-    windows: xr.DataTree, likelihood: str, scaling: str
+    few: xr.DataTree, likelihood: str, scaling: str
 ) -> None:
     model = na.SharedLatentModel(
         **SMALL | {"max_epochs": 2, "likelihood": likelihood, "scaling": scaling}
     )
-    quiet_fit(model, windows, label="odor")
-    imputed = model.impute(windows, source="bob", target="ada")
+    quiet_fit(model, few, label="odor")
+    imputed = model.impute(few, source="bob", target="ada")
     assert list(imputed.children) == ["ada"]
     data = imputed["ada"].to_dataset()
     assert (data["expected"] > 0).all()
-    np.testing.assert_array_equal(data["trial"], windows["bob"]["trial"])
+    np.testing.assert_array_equal(data["trial"], few["bob"]["trial"])
     assert data["unit"].values.tolist() == model.unit_ids_["ada"]
     # what is to be met: the target's averages of the labels that the source's trials have
-    counts = windows["ada"]["counts"].groupby("odor").mean("trial")
-    met = counts.sel(odor=windows["bob"]["odor"].values).sum("time").mean("odor")
+    counts = few["ada"]["counts"].groupby("odor").mean("trial")
+    met = counts.sel(odor=few["bob"]["odor"].values).sum("time").mean("odor")
     total = data["expected"].sum("time").mean("trial")
     np.testing.assert_allclose(total, met, rtol=0.05)
 
@@ -360,25 +371,25 @@ def test_the_label_comes_from_the_spec_or_is_a_combination(windows: xr.DataTree)
 
 @pytest.mark.parametrize("sharing", SHARING_RULES)
 def test_every_sharing_rule_does_everything_and_its_seed_does_it_again(
-    windows: xr.DataTree, sharing: str, tmp_path: Path
+    few: xr.DataTree, sharing: str, tmp_path: Path
 ) -> None:
-    settings = SMALL | {"sharing": sharing, "max_epochs": 3, "learning_rate": 0.02}
-    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    settings = SMALL | {"sharing": sharing, "learning_rate": 0.02}
+    model = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
     assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
-    assert np.isfinite(model.score(windows))
-    for _, data in iterate_subjects(model.transform(windows)):
+    assert np.isfinite(model.score(few))
+    for _, data in iterate_subjects(model.transform(few)):
         assert np.isfinite(data["mean"]).all()
         # an autoencoder's latents are points
         assert (data["scale"] == 0 if sharing == "autoencoder" else data["scale"] > 0).all()
     for made in (
-        model.reconstruct(windows)["bob"],
-        model.impute(windows, source="ada", target="eve")["eve"],
+        model.reconstruct(few)["bob"],
+        model.impute(few, source="ada", target="eve")["eve"],
     ):
         assert (made["expected"] > 0).all()
         assert np.isfinite(made["expected"]).all()
     loaded = na.SharedLatentModel.load(model.save(tmp_path / "model"))
-    assert_all_numbers_equal(model, loaded, windows)
-    again = quiet_fit(clone(model), windows, label="odor")
+    assert_all_numbers_equal(model, loaded, few)
+    again = quiet_fit(clone(model), few, label="odor")
     for name, value in model.fitted_.vae.state_dict().items():
         assert torch.equal(value, again.fitted_.vae.state_dict()[name])
     pd.testing.assert_frame_equal(model.history_, again.history_, check_exact=True)
@@ -386,27 +397,27 @@ def test_every_sharing_rule_does_everything_and_its_seed_does_it_again(
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_every_likelihood_does_everything(
-    windows: xr.DataTree, likelihood: str, tmp_path: Path
+    few: xr.DataTree, likelihood: str, tmp_path: Path
 ) -> None:
     if likelihood == "bernoulli":  # bins with a spike or without
-        windows = map_subjects(windows, lambda _, d: d.assign(counts=d["counts"].clip(max=1)))
+        few = map_subjects(few, lambda _, d: d.assign(counts=d["counts"].clip(max=1)))
     settings = SMALL | {"likelihood": likelihood, "max_epochs": 3, "learning_rate": 0.02}
-    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    model = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
     assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
-    for name, data in iterate_subjects(model.reconstruct(windows)):
+    for name, data in iterate_subjects(model.reconstruct(few)):
         assert (data["expected"] > 0).all()
-        total = windows[name]["counts"].sum(("trial", "time"))
+        total = few[name]["counts"].sum(("trial", "time"))
         np.testing.assert_allclose(data["expected"].sum(("trial", "time")), total, rtol=0.02)
     loaded = na.SharedLatentModel.load(model.save(tmp_path / "model"))
-    assert_all_numbers_equal(model, loaded, windows)
+    assert_all_numbers_equal(model, loaded, few)
 
 
 @pytest.mark.parametrize("scale", [0.3, "learned"])
 def test_noise_scales_reach_the_likelihood_and_come_back(
-    windows: xr.DataTree, scale: float | str, tmp_path: Path
+    few: xr.DataTree, scale: float | str, tmp_path: Path
 ) -> None:
     settings = SMALL | {"likelihood": "gaussian", "noise_scale": scale, "max_epochs": 2}
-    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    model = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
     likelihood = model.fitted_.vae.likelihoods[0]
     if scale == "learned":
         raw = likelihood.get_parameter("raw_scale")
@@ -417,30 +428,30 @@ def test_noise_scales_reach_the_likelihood_and_come_back(
         assert likelihood.scale == 0.3
     loaded = na.SharedLatentModel.load(model.save(tmp_path / "model"))
     assert loaded.noise_scale == scale
-    assert_all_numbers_equal(model, loaded, windows)
+    assert_all_numbers_equal(model, loaded, few)
 
 
 @pytest.mark.parametrize("sharing", ["mm-vamp", "moe"])
-def test_trials_pair_by_rank(windows: xr.DataTree, sharing: str) -> None:
+def test_trials_pair_by_rank(few: xr.DataTree, sharing: str) -> None:
     settings = SMALL | {"sharing": sharing, "pairing": "rank", "max_epochs": 2}
-    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    model = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
     assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
-    assert np.isfinite(model.score(windows))
+    assert np.isfinite(model.score(few))
 
 
-def test_reconstruction_weights_multiply_each_subjects_term(windows: xr.DataTree) -> None:
+def test_reconstruction_weights_multiply_each_subjects_term(few: xr.DataTree) -> None:
     settings = SMALL | {"max_epochs": 1}
-    plain = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    plain = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
     by_name = {"eve": 2.0, "ada": 0.5, "bob": 1.0}  # not in the order of the data
     named = quiet_fit(
         na.SharedLatentModel(**settings | {"reconstruction_weights": by_name}),
-        windows,
+        few,
         label="odor",
     )
     assert named.fitted_.vae.weights == (0.5, 1.0, 2.0)
     sized = quiet_fit(
         na.SharedLatentModel(**settings | {"reconstruction_weights": "size"}),
-        windows,
+        few,
         label="odor",
     )
     largest = max(UNITS.values())
@@ -458,9 +469,9 @@ def test_reconstruction_weights_multiply_each_subjects_term(windows: xr.DataTree
 
 
 @pytest.mark.parametrize("samples", [1, 4])
-def test_the_mixture_divergence_fits(windows: xr.DataTree, samples: int) -> None:
-    settings = SMALL | {"divergence": "mixture", "mixture_samples": samples, "max_epochs": 3}
-    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+def test_the_mixture_divergence_fits(few: xr.DataTree, samples: int) -> None:
+    settings = SMALL | {"divergence": "mixture", "mixture_samples": samples, "learning_rate": 0.02}
+    model = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
     assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
     assert (model.history_["regularisation"] <= 3 * np.log(3) + 1e-6).all()  # M log M
 
@@ -481,13 +492,13 @@ def test_simultaneous_recordings_pair_by_trial() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float64", "bfloat16"])
-def test_other_precisions_fit(windows: xr.DataTree, precision: str) -> None:
+def test_other_precisions_fit(few: xr.DataTree, precision: str) -> None:
     model = quiet_fit(
         na.SharedLatentModel(**SMALL | {"max_epochs": 2, "precision": precision}),
-        windows,
+        few,
         label="odor",
     )
-    latents = model.transform(windows)["ada"]["mean"]
+    latents = model.transform(few)["ada"]["mean"]
     assert np.isfinite(latents).all()
     assert latents.dtype == (np.float64 if precision == "float64" else np.float32)
 
@@ -579,10 +590,10 @@ def test_damaged_models_are_refused(model: na.SharedLatentModel, tmp_path: Path)
 
 
 def test_an_interrupted_fit_goes_on_to_the_same_result(
-    windows: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = SMALL | {"max_epochs": 5}
-    whole = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    whole = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
     state = tmp_path / "state.safetensors"
     from neuroalign.training import keeping, loop
 
@@ -596,20 +607,20 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_record", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            na.SharedLatentModel(**settings).fit(windows, label="odor", checkpoint=state)
+            na.SharedLatentModel(**settings).fit(few, label="odor", checkpoint=state)
     assert state.exists()
-    resumed = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor", checkpoint=state)
+    resumed = quiet_fit(na.SharedLatentModel(**settings), few, label="odor", checkpoint=state)
     assert not state.exists()
     np.testing.assert_array_equal(
-        whole.transform(windows)["ada"]["mean"], resumed.transform(windows)["ada"]["mean"]
+        whole.transform(few)["ada"]["mean"], resumed.transform(few)["ada"]["mean"]
     )
 
 
-def test_without_patience_the_last_weights_are_kept(windows: xr.DataTree) -> None:
+def test_without_patience_the_last_weights_are_kept(few: xr.DataTree) -> None:
     settings = SMALL | {"max_epochs": 6, "learning_rate": 0.05}
-    model = quiet_fit(na.SharedLatentModel(**settings | {"patience": None}), windows, label="odor")
+    model = quiet_fit(na.SharedLatentModel(**settings | {"patience": None}), few, label="odor")
     assert model.best_epoch_ == len(model.history_) == 6
-    stopped = quiet_fit(na.SharedLatentModel(**settings | {"patience": 1}), windows, label="odor")
+    stopped = quiet_fit(na.SharedLatentModel(**settings | {"patience": 1}), few, label="odor")
     best = stopped.history_["validation_objective"].to_numpy().argmin() + 1
     assert stopped.best_epoch_ == best
 
@@ -656,52 +667,45 @@ def renamed(fitted: FittedModel, names: dict[str, str]) -> FittedModel:
         old = list(names)[int(place)]
         copied[key] = kept[f"{part}.{order.index(old)}.{rest}"]
     vae.load_state_dict(copied)
-    return dataclasses.replace(
-        fitted,
-        vae=vae,
-        subjects=subjects,
-        latents={new: fitted.latents[old] for old, new in names.items()},
-        validation_trials={new: fitted.validation_trials[old] for old, new in names.items()},
-        calibration={},
-        joint_calibration={names[old]: line for old, line in fitted.joint_calibration.items()},
-        translation={},
-        readers={},
-    )
+    by_subject: dict[str, Any] = {
+        field.name: {names[old]: value for old, value in mapping.items()}
+        for field in dataclasses.fields(fitted)
+        if isinstance(mapping := getattr(fitted, field.name), dict) and set(mapping) == set(names)
+    }
+    by_subject |= {"calibration": {}, "translation": {}, "readers": {}}  # made when asked for
+    return dataclasses.replace(fitted, **by_subject | {"vae": vae, "subjects": subjects})
 
 
-@pytest.mark.parametrize("sharing", ["mm-vamp", "poe", "aggregated"])
+@pytest.mark.parametrize("sharing", ["mm-vamp", "aggregated"])
 def test_names_and_order_of_subjects_do_not_matter_to_copied_weights(
-    windows: xr.DataTree, sharing: str
+    few: xr.DataTree, sharing: str
 ) -> None:
     settings = SMALL | {"sharing": sharing, "max_epochs": 1}
-    model = quiet_fit(na.SharedLatentModel(**settings), windows, label="odor")
+    model = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
     names = {"eve": "anna", "ada": "zoe", "bob": "carl"}
     other = clone(model)
     other._accept(renamed(model.fitted_, names))
     assert other.subjects_ == ["anna", "zoe", "carl"]
-    turned = build_tree({new: windows[old].to_dataset() for old, new in names.items()})
-    latents, found = model.transform(windows), other.transform(turned)
+    turned = build_tree({new: few[old].to_dataset() for old, new in names.items()})
+    latents, found = model.transform(few), other.transform(turned)
     for old, new in names.items():
         assert not np.array_equal(latents[old]["mean"], 0 * latents[old]["mean"])
         np.testing.assert_array_equal(found[new]["mean"], latents[old]["mean"])
         np.testing.assert_array_equal(found[new]["scale"], latents[old]["scale"])
-    one = model.impute(windows, source="ada", target="eve")["eve"]
+    one = model.impute(few, source="ada", target="eve")["eve"]
     two = other.impute(turned, source="zoe", target="anna")["anna"]
     np.testing.assert_allclose(two["expected"], one["expected"], rtol=1e-6)
     if sharing != "mm-vamp":
-        one = model.reconstruct(windows, joint=True)["bob"]
+        one = model.reconstruct(few, joint=True)["bob"]
         two = other.reconstruct(turned, joint=True)["carl"]
         np.testing.assert_allclose(two["expected"], one["expected"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("sharing", SHARING_RULES)
-def test_absent_subjects_get_exactly_no_gradient(windows: xr.DataTree, sharing: str) -> None:
-    lacking = map_subjects(
-        windows, lambda n, d: d.isel(trial=d["odor"].values != "B") if n == "bob" else d
-    )
-    settings = SMALL | {"sharing": sharing, "max_epochs": 1, "allow_missing": True}
-    fitted = quiet_fit(na.SharedLatentModel(**settings), lacking, label="odor").fitted_
-    fitted.vae.set_options(SharingOptions(mixture_share=0.5, standard_weight=0.3))
+def test_absent_subjects_get_exactly_no_gradient(model: na.SharedLatentModel, sharing: str) -> None:
+    fitted = model.fitted_
+    vae = build_networks(fitted.subjects, fitted.settings | {"sharing": sharing}, seed=1)
+    vae.set_options(SharingOptions(mixture_share=0.5, standard_weight=0.3))
     draw = torch.Generator().manual_seed(1)
     features = [torch.randn(1, 6, n * 10, generator=draw) for n in UNITS.values()]
     counts = [torch.poisson(torch.ones(1, 6, n * 10), generator=draw) for n in UNITS.values()]
@@ -709,12 +713,11 @@ def test_absent_subjects_get_exactly_no_gradient(windows: xr.DataTree, sharing: 
     counts[1] = torch.full_like(counts[1], 1e6)
     present = torch.ones(3, 1, 6, dtype=torch.bool)
     present[1] = False
-    fitted.vae.zero_grad()
-    terms = fitted.vae(features, counts, RandomStreams([0]), training=True, present=present)
+    terms = vae(features, counts, RandomStreams([0]), training=True, present=present)
     terms.total(0.3).sum().backward()
     assert float(terms.reconstruction[1].detach()) == 0.0
     for m in range(3):
-        parts = (fitted.vae.encoders[m], fitted.vae.decoders[m])
+        parts = (vae.encoders[m], vae.decoders[m])
         gradients = [p.grad for part in parts for p in part.parameters()]
         largest = max(float(g.abs().max()) for g in gradients if g is not None)
         assert (largest == 0.0) == (m == 1)

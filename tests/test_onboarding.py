@@ -559,3 +559,14 @@ def test_counts_that_the_likelihood_cannot_model_are_refused(train: xr.DataTree)
     assert int(train["eve"]["counts"].max()) > 1
     with pytest.raises(DataError, match="bernoulli likelihood cannot model the counts of subject"):
         _join(model, _only(train, "eve"), max_epochs=1)
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_a_new_subject_without_training_trials_is_refused(
+    model: na.SharedLatentModel, train: xr.DataTree
+) -> None:
+    odor = train["eve"]["odor"].to_numpy()
+    first = [np.flatnonzero(odor == value)[0] for value in model.classes_]
+    single = map_subjects(_only(train, "eve"), lambda _, d: d.isel(trial=first))
+    with pytest.raises(NeuroAlignError, match="validation_fraction"):
+        model.add_subject(single, validation_fraction=0.9)
