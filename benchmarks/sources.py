@@ -28,7 +28,7 @@ def main(seeds: list[int]) -> None:
         train, test = na.split_trials(
             windows, test_size=0.25, simultaneous=True, stratify="odor", random_state=seed
         )
-        model = fit(train, seed, pairing="trial")
+        model = fit(train, seed, pairing="trial", dropout=0.5)
         for target in train.children:
             table = na.score_sources(
                 model, train, test, label="odor", target=str(target), subsets=4, bootstraps=0
