@@ -226,6 +226,7 @@ def test_extreme_settings_end_in_numbers(windows: xr.DataTree, change: dict[str,
     _assert_finite(_fit(data, **change), data)
 
 
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize(
     "change",
     [
@@ -240,16 +241,38 @@ def test_extreme_settings_end_in_numbers(windows: xr.DataTree, change: dict[str,
 def test_huge_steps_end_in_numbers_or_in_a_message(
     windows: xr.DataTree, change: dict[str, Any]
 ) -> None:
-    """Steps of 1 are bad, and numbers; steps of a hundred million overflow at once."""
+    """Steps of 1 are bad, and numbers; steps of 10¹⁵ overflow at once."""
     settings = {"max_epochs": 1, **change}
     _assert_finite(_fit(windows, learning_rate=1.0, **settings), windows)
     with pytest.raises(TrainingError) as caught:
-        _fit(windows, learning_rate=1e8, **settings)
+        _fit(windows, learning_rate=1e15, **settings)
     message = str(caught.value)
     assert "is not finite in epoch 1; lower the learning rate" in message
     assert any(repr(name) in message for name in ("ada", "bob")) or message.startswith(
         "the regularisation term"
     )
+
+
+@pytest.mark.parametrize("change", [{}, {"validation_fraction": 0, "weight_averaging": 0.0}])
+def test_a_last_step_that_breaks_is_no_result(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """Weights grow with every step, so that some number of steps is one too many."""
+    broken = set()
+    for steps in range(4, 12):
+
+        def shortened(given: Mapping[str, Any], steps: int = steps) -> TrainingConfig:
+            return dataclasses.replace(training_config(given), least_steps=steps)
+
+        monkeypatch.setattr(restarts, "training_config", shortened)
+        try:
+            model = _fit(windows, sharing="poe", learning_rate=1e8, max_epochs=1, **change)
+        except TrainingError:
+            broken.add(steps)
+            continue
+        for _, data in iterate_subjects(model.transform(windows)):
+            assert np.isfinite(data["mean"]).all()
+    assert broken
 
 
 @pytest.mark.usefixtures("few_steps")

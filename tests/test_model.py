@@ -65,6 +65,14 @@ def assert_all_numbers_equal(
     np.testing.assert_array_equal(first.restarts_, second.restarts_)
 
 
+def assert_training_has_helped(model: na.SharedLatentModel, windows: xr.DataTree) -> None:
+    """Compare objectives of the same rows before and after; the model is of no use thereafter."""
+    fitted, trained = model.fitted_, model.score(windows)
+    untrained = build_networks(fitted.subjects, fitted.settings, fitted.seed)
+    fitted.vae.load_state_dict(untrained.state_dict())
+    assert model.score(windows) < trained
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
     """Let epochs of these small data have few steps: nothing here asks for a good fit."""
@@ -224,7 +232,7 @@ def test_imputed_counts_are_positive_and_sum_to_the_counts(
     few: xr.DataTree, likelihood: str, scaling: str
 ) -> None:
     model = na.SharedLatentModel(
-        **SMALL | {"max_epochs": 2, "likelihood": likelihood, "scaling": scaling}
+        **SMALL | {"max_epochs": 1, "likelihood": likelihood, "scaling": scaling}
     )
     quiet_fit(model, few, label="odor")
     imputed = model.impute(few, source="bob", target="ada")
@@ -373,10 +381,8 @@ def test_the_label_comes_from_the_spec_or_is_a_combination(windows: xr.DataTree)
 def test_every_sharing_rule_does_everything_and_its_seed_does_it_again(
     few: xr.DataTree, sharing: str, tmp_path: Path
 ) -> None:
-    settings = SMALL | {"sharing": sharing, "learning_rate": 0.02}
+    settings = SMALL | {"sharing": sharing, "max_epochs": 2, "learning_rate": 0.02}
     model = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
-    assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
-    assert np.isfinite(model.score(few))
     for _, data in iterate_subjects(model.transform(few)):
         assert np.isfinite(data["mean"]).all()
         # an autoencoder's latents are points
@@ -393,6 +399,7 @@ def test_every_sharing_rule_does_everything_and_its_seed_does_it_again(
     for name, value in model.fitted_.vae.state_dict().items():
         assert torch.equal(value, again.fitted_.vae.state_dict()[name])
     pd.testing.assert_frame_equal(model.history_, again.history_, check_exact=True)
+    assert_training_has_helped(model, few)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -401,15 +408,15 @@ def test_every_likelihood_does_everything(
 ) -> None:
     if likelihood == "bernoulli":  # bins with a spike or without
         few = map_subjects(few, lambda _, d: d.assign(counts=d["counts"].clip(max=1)))
-    settings = SMALL | {"likelihood": likelihood, "max_epochs": 3, "learning_rate": 0.02}
+    settings = SMALL | {"likelihood": likelihood, "max_epochs": 2, "learning_rate": 0.02}
     model = quiet_fit(na.SharedLatentModel(**settings), few, label="odor")
-    assert model.history_["objective"].iloc[-1] < model.history_["objective"].iloc[0]
     for name, data in iterate_subjects(model.reconstruct(few)):
         assert (data["expected"] > 0).all()
         total = few[name]["counts"].sum(("trial", "time"))
         np.testing.assert_allclose(data["expected"].sum(("trial", "time")), total, rtol=0.02)
     loaded = na.SharedLatentModel.load(model.save(tmp_path / "model"))
     assert_all_numbers_equal(model, loaded, few)
+    assert_training_has_helped(model, few)
 
 
 @pytest.mark.parametrize("scale", [0.3, "learned"])
@@ -618,9 +625,9 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(
 
 
 def test_without_patience_the_last_weights_are_kept(few: xr.DataTree) -> None:
-    settings = SMALL | {"max_epochs": 6, "learning_rate": 0.05}
+    settings = SMALL | {"max_epochs": 4, "learning_rate": 0.05}
     model = quiet_fit(na.SharedLatentModel(**settings | {"patience": None}), few, label="odor")
-    assert model.best_epoch_ == len(model.history_) == 6
+    assert model.best_epoch_ == len(model.history_) == 4
     stopped = quiet_fit(na.SharedLatentModel(**settings | {"patience": 1}), few, label="odor")
     best = stopped.history_["validation_objective"].to_numpy().argmin() + 1
     assert stopped.best_epoch_ == best

@@ -133,9 +133,30 @@ def train(
         keeper.write()
     if progress.best_weights and patience is not None:
         vae.load_state_dict(progress.best_weights)
-    elif average.network is not vae:
+        return progress
+    if average.network is not vae:
         vae.load_state_dict(average.network.state_dict())
+    _check_kept(vae, data, held_out, config, streams, progress.epoch)
     return progress
+
+
+def _check_kept(
+    vae: MultimodalVAE,
+    data: TrainingSet,
+    held_out: Rows | None,
+    config: TrainingConfig,
+    streams: RandomStreams,
+    epoch: int,
+) -> None:
+    """Refuse weights that no finite loss vouches for: the last step may be one too many."""
+    streams.reseed(VALIDATION_NOISE)
+    rows = data.training_rows.draw(streams) if held_out is None else held_out
+    terms = evaluate_rows(vae, data.sources, rows, streams, config.precision)
+    for r in range(terms.regularisation.shape[0]):
+        row: HistoryRow = {"regularisation": float(terms.regularisation[r])}
+        for m, name in enumerate(data.names):
+            row[f"reconstruction[{name}]"] = float(terms.reconstruction[m, r])
+        _check_finite(row, data.names, epoch)
 
 
 def _set_weights(
