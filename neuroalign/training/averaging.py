@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 
@@ -28,41 +27,40 @@ class WeightAverage:
     def __init__(self, vae: MultimodalVAE, decay: float) -> None:
         self.current = vae
         self.decay = decay
-        self.steps = 0  # counted here too: reading a counter on a GPU would wait for it
-        self.averaged: AveragedModel | None = None
+        self.steps = 0
+        self.averaged: MultimodalVAE | None = None
         if decay > 0.0:
-            self.averaged = AveragedModel(vae, multi_avg_fn=self._follow)
+            self.averaged = copy.deepcopy(vae).requires_grad_(False)
+            # listed once: walking through modules at every step costs as much as a layer
+            self._averages: list[Tensor] = list(self.averaged.parameters())
+            self._weights = [weights.detach() for weights in vae.parameters()]
 
     @property
     def network(self) -> MultimodalVAE:
         """The network that is validated and kept."""
         if self.averaged is None:
             return self.current
-        network = self.averaged.module
-        assert isinstance(network, MultimodalVAE)
-        network.set_options(self.current.options)
-        return network
+        self.averaged.set_options(self.current.options)
+        return self.averaged
 
+    @torch.no_grad()
     def step(self) -> None:
-        """Follow the weights after one optimiser step."""
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.current)
-            self.steps += 1
+        """Follow the weights after one optimiser step; the first is taken as it is."""
+        if self.averaged is None:
+            return
+        kept = min(self.decay, (1.0 + self.steps) / (10.0 + self.steps)) if self.steps else 0.0
+        torch._foreach_lerp_(self._averages, self._weights, 1.0 - kept)
+        self.steps += 1
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must keep."""
-        return {} if self.averaged is None else dict(self.averaged.state_dict())
+        if self.averaged is None:
+            return {}
+        return {**self.averaged.state_dict(), "steps": torch.tensor(self.steps)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over what a checkpoint kept."""
         if self.averaged is not None:
-            self.averaged.load_state_dict(state)
-            self.steps = int(self.averaged.n_averaged)
-
-    @torch.no_grad()
-    def _follow(
-        self, averages: Sequence[Tensor], weights: Sequence[Tensor], number: Tensor | int
-    ) -> None:
-        del number
-        kept = min(self.decay, (1.0 + self.steps) / (10.0 + self.steps))
-        torch._foreach_lerp_(list(averages), list(weights), 1.0 - kept)
+            weights = dict(state)
+            self.steps = int(weights.pop("steps"))
+            self.averaged.load_state_dict(weights)

@@ -278,7 +278,8 @@ def evaluate_rows(
 def clip_gradients(vae: MultimodalVAE, largest: float) -> None:
     """Shorten each replicate's gradient to at most `largest`, whatever the others' are."""
     gradients = [p.grad for p in vae.parameters() if p.grad is not None]
-    norm = torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
+    norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
+    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     factor = (largest / norm.clamp_min(1e-12)).clamp_max(1.0)
     for gradient in gradients:
         gradient.mul_(factor.reshape(-1, *[1] * (gradient.dim() - 1)))

@@ -368,3 +368,28 @@ def test_a_bounded_decoder_can_start_from_the_mean(name: str) -> None:
     mean = torch.tensor([0.0001, 0.5, 5.5])
     torch.testing.assert_close(likelihood.mean(likelihood.start(mean)), mean)
     assert (likelihood.mean(likelihood.start(torch.tensor([0.0, 50.0]))) < 6.0).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 5), (1, 3, 2, 4)])
+def test_the_short_cut_for_bounded_rates_is_the_summed_log_probability(
+    shape: tuple[int, ...],
+) -> None:
+    likelihood = PoissonLikelihood(largest_mean=4.0)
+    generator = torch.Generator().manual_seed(3)
+    # far below, below and above the bound; rates of e⁻²⁵ are held at e⁻²⁰
+    parameters = 4.0 * torch.randn(shape, dtype=torch.float64, generator=generator)
+    parameters.flatten()[:3] = torch.tensor([-25.0, -19.0, 30.0], dtype=torch.float64)
+    parameters.requires_grad_()
+    x = torch.poisson(torch.full(shape, 0.8, dtype=torch.float64), generator=generator)
+
+    def plain(p: Tensor) -> Tensor:
+        return likelihood.log_prob(p, x).flatten(2).sum(-1)
+
+    torch.testing.assert_close(likelihood.row_log_prob(parameters, x), plain(parameters))
+    weights = torch.randn(shape[:2], dtype=torch.float64, generator=generator)
+    short, long = (
+        torch.autograd.grad((weights * of(parameters)).sum(), parameters)[0]
+        for of in (lambda p: likelihood.row_log_prob(p, x), plain)
+    )
+    torch.testing.assert_close(short, long)
+    assert torch.autograd.gradcheck(lambda p: likelihood.row_log_prob(p, x), parameters)
