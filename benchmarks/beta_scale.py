@@ -74,7 +74,7 @@ def constant_objective(model: na.SharedLatentModel, held: xr.DataTree) -> float:
         targets = source.gather(torch.arange(source.n_examples).unsqueeze(0))[1]
         bias = start.decoders[m].network.layers[-1].bias
         rows = likelihood.row_log_prob(bias.expand(1, source.n_examples, -1), targets)
-        total -= float(rows.mean())
+        total -= rows.mean().item()
     return total
 
 

@@ -84,10 +84,11 @@ class SharedLatentModel(BaseEstimator):
         scaled inputs are several times larger than Poisson terms. A list of (epochs, value)
         is a schedule: linear between its points, the last value from then on; training stops
         early only after that.
-    encoder_hidden, decoder_hidden : sequence of int or "input", default=(128,), (64,)
+    encoder_hidden, decoder_hidden : sequence of int or "input", default=(), (64,)
         Widths of hidden layers; empty is linear; "input" is two layers as wide as the
-        subject's input, as in the paper.
-    dropout : float, default=0.0
+        subject's input, as in the paper. With a few hundred trials linear encoders read
+        held-out trials better than deeper ones, on simulated rats and on visual cortex.
+    dropout : float, default=0.3
         Share of the encoder's inputs set to zero in training; about 0.5 for pairing "trial",
         where mixing does not apply.
     mixing : float, default=0.5
@@ -101,7 +102,7 @@ class SharedLatentModel(BaseEstimator):
         paper), "trial" pairs equal trial ids (simultaneous recordings).
     allow_missing : bool, default=False
         Whether subjects may lack labels (or trials, with "trial") that others have.
-    max_epochs : int, default=80
+    max_epochs : int, default=200
         Longest training. An epoch passes over all rows, and over those of small data several
         times, so that it has at least 15 steps.
     batch_size : int, default=128
@@ -111,8 +112,9 @@ class SharedLatentModel(BaseEstimator):
         kept; 0 takes the weights themselves.
     n_init : int, default=1
         Random starts; the one with the best validation objective is kept.
-    learning_rate, weight_decay : float, default=2e-3, 0.0
-        Of Adam.
+    learning_rate, weight_decay : float, default=1e-3, 0.0
+        Of Adam. If the history shows regularisation terms that jump by orders of magnitude,
+        lower the learning rate.
     gradient_clip : float or None, default=30.0
         Largest norm of the gradient. Sharp posteriors that part for one step make the
         pairwise divergence huge, and an unclipped fit may not recover.
@@ -185,17 +187,17 @@ class SharedLatentModel(BaseEstimator):
         reconstruction_weights: Mapping[str, float] | str | None = None,
         scaling: str = "sqrt-standard",
         beta: Plan = 0.3,
-        encoder_hidden: Hidden = (128,),
+        encoder_hidden: Hidden = (),
         decoder_hidden: Hidden = (64,),
-        dropout: float = 0.0,
+        dropout: float = 0.3,
         mixing: float = 0.5,
         pairing: str = "resample",
         allow_missing: bool = False,
-        max_epochs: int = 80,
+        max_epochs: int = 200,
         batch_size: int = 128,
         weight_averaging: float = 0.995,
         n_init: int = 1,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         gradient_clip: float | None = 30.0,
         validation_fraction: float = 0.1,

@@ -107,8 +107,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, streams: RandomStreams | None = None) -> Normal:
         """Encode x of shape (replicate, row, feature); `streams` switches dropout on."""
         if streams is not None and self.dropout > 0.0:
-            kept = streams.uniform(*x.shape[1:]) >= self.dropout
-            x = x * kept * (1.0 / (1.0 - self.dropout))
+            kept = streams.coins(1.0 - self.dropout, *x.shape[1:], dtype=x.dtype)
+            x = kept.mul_(1.0 / (1.0 - self.dropout)).mul_(x)
         output = self.network(x)
         if output.dtype == torch.bfloat16:  # distributions are computed in full precision
             output = output.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,24 @@ class RandomStreams:
                 for generator in self._generators
             ]
         )
+
+    def coins(self, share: float, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw ones with probability `share`, rounded to a multiple of 1/256, and zeros otherwise.
+
+        Eight coins come from each random word, and arithmetic stays in floating point: on a
+        CPU that is several times faster than comparing as many uniform numbers.
+        """
+        number = math.prod(shape)
+        ones = round(256.0 * share)
+        draws = [self._bytes(generator, number, dtype) for generator in self._generators]
+        # (byte + ones) / 256 reaches 1 for `ones` of the 256 values of a byte
+        flat = torch.stack(draws).add_(ones).mul_(1.0 / 256.0).floor_()
+        return flat.reshape(-1, *shape)
+
+    def _bytes(self, generator: torch.Generator, number: int, dtype: torch.dtype) -> Tensor:
+        words = torch.empty((number + 7) // 8, dtype=torch.int64, device=self.device)
+        words.random_(-(2**63), None, generator=generator)
+        return words.view(torch.uint8)[:number].to(dtype)
 
     def permutation(self, *shape: int) -> Tensor:
         """Draw permutations of the last dimension, of shape (replicate, *shape)."""

@@ -145,9 +145,13 @@ class WindowSource:
         counts = self.window_counts(index)
         if mixed is not None:
             by_unit = (*index.shape, -1, self.counts.shape[-1])
-            swapped = mixed.streams.uniform(*index.shape[1:], 1, by_unit[-1]) < mixed.share
+            swapped = mixed.streams.coins(
+                mixed.share, *index.shape[1:], 1, by_unit[-1], dtype=counts.dtype
+            )
+            counts = counts.reshape(by_unit)
             donated = self.window_counts(mixed.donor).reshape(by_unit)
-            counts = torch.where(swapped, donated, counts.reshape(by_unit)).flatten(-2)
+            # counts are whole numbers, so this is the one or the other exactly
+            counts = donated.sub_(counts).mul_(swapped).add_(counts).flatten(-2)
         features = self.scaling(counts)
         return features, counts if self.target_counts else features
 
