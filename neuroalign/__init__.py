@@ -16,18 +16,28 @@ _HOMES = {
     "DataError": "errors",
     "DataSpec": "data.specs",
     "DataWarning": "errors",
+    "Evaluation": "analysis.evaluation_result",
+    "LogitLatents": "analysis.aligners",
     "ModelFileError": "errors",
+    "MultisetCCA": "analysis.aligners",
     "NeuroAlignError": "errors",
     "NeuroAlignWarning": "errors",
     "ParameterError": "errors",
+    "PrincipalComponents": "analysis.aligners",
+    "ProcrustesPCA": "analysis.aligners",
+    "RawCounts": "analysis.aligners",
     "SharedLatentModel": "model",
+    "SharedResponse": "analysis.aligners",
     "SpecError": "errors",
     "TrainingError": "errors",
     "bin_spikes": "data.binning",
     "cross_validate": "analysis.crossvalidation",
     "decode_labels": "analysis.decoding",
+    "evaluate": "analysis.evaluation",
     "from_arrays": "data.arrays",
     "imputation_to_frame": "analysis.imputation",
+    "individual_differences": "analysis.individuality",
+    "individual_differences_to_frames": "analysis.individuality",
     "inspect_nwb": "data.inspection",
     "keep_labels": "data.trial_selection",
     "keep_spec_trials": "data.trial_selection",
@@ -36,16 +46,22 @@ _HOMES = {
     "load_tree": "data.storage",
     "pca_latents": "analysis.baselines",
     "permute_labels": "data.permutation",
+    "plot_deviation": "analysis.plots",
+    "plot_evaluation": "analysis.plots",
+    "plot_geometry": "analysis.plots",
     "plot_history": "analysis.plots",
     "plot_imputation": "analysis.plots",
     "plot_latents": "analysis.plots",
     "plot_quality": "analysis.plots",
     "plot_score_matrix": "analysis.plots",
+    "plot_shared_bits": "analysis.plots",
     "plot_trajectories": "analysis.plots",
+    "plot_unit_importance": "analysis.plots",
     "quality_report": "data.quality",
     "raw_features": "analysis.baselines",
     "read_nwb": "data.nwb",
     "read_odor_sequence": "data.odor_sequence",
+    "read_variable": "analysis.transfer",
     "reconstruction_scores": "analysis.imputation",
     "save_tree": "data.storage",
     "score_imputation": "analysis.imputation",
@@ -56,29 +72,51 @@ _HOMES = {
     "simulate_recordings": "data.simulate",
     "slide_windows": "data.windows",
     "split_trials": "data.splits",
+    "sweep": "analysis.sweep",
     "window_view": "data.windows",
     "write_nwb": "data.nwb_writer",
 }
 
 if TYPE_CHECKING:
+    from neuroalign.analysis.aligners import (
+        LogitLatents,
+        MultisetCCA,
+        PrincipalComponents,
+        ProcrustesPCA,
+        RawCounts,
+        SharedResponse,
+    )
     from neuroalign.analysis.baselines import pca_latents, raw_features
     from neuroalign.analysis.crossvalidation import cross_validate
     from neuroalign.analysis.decoding import decode_labels, scores_to_frame
+    from neuroalign.analysis.evaluation import evaluate
+    from neuroalign.analysis.evaluation_result import Evaluation
     from neuroalign.analysis.imputation import (
         imputation_to_frame,
         reconstruction_scores,
         score_imputation,
     )
+    from neuroalign.analysis.individuality import (
+        individual_differences,
+        individual_differences_to_frames,
+    )
     from neuroalign.analysis.joining import score_joining
     from neuroalign.analysis.plots import (
+        plot_deviation,
+        plot_evaluation,
+        plot_geometry,
         plot_history,
         plot_imputation,
         plot_latents,
         plot_quality,
         plot_score_matrix,
+        plot_shared_bits,
         plot_trajectories,
+        plot_unit_importance,
     )
     from neuroalign.analysis.sources import score_sources
+    from neuroalign.analysis.sweep import sweep
+    from neuroalign.analysis.transfer import read_variable
     from neuroalign.data.arrays import from_arrays
     from neuroalign.data.binning import bin_spikes
     from neuroalign.data.inspection import inspect_nwb

@@ -110,20 +110,49 @@ def pca_latents(
     def prepare(subject: str, windows: np.ndarray) -> tuple[Transform, list[str]]:
         fitted = fit_scaling(windows, scaling)
         rows = fitted.of_counts(windows).reshape(-1, windows.shape[-1])
-        if not 1 <= n_latents <= min(rows.shape):
-            raise ParameterError(
-                f"n_latents must lie between 1 and {min(rows.shape)} for subject {subject!r} "
-                f"({rows.shape[1]} features, {rows.shape[0]} training windows), got {n_latents!r}."
-            )
-        centre = rows.mean(axis=0)
-        axes = _principal_axes(rows - centre, n_latents)
+        centre, axes = principal_axes(rows, n_latents, subject=subject)
         names = [f"{subject} PC{index + 1}" for index in range(n_latents)]
         return (lambda given: (fitted.of_counts(given) - centre) @ axes), names
 
     return _embed(train, test, prepare, method=f"PCA of counts, {scaling}")
 
 
-def _principal_axes(rows: np.ndarray, count: int) -> np.ndarray:
+def principal_axes(
+    rows: np.ndarray, count: int, *, subject: str, argument: str = "n_latents"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the mean of a subject's scaled windows and the first principal axes about it.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (row, feature)
+        Scaled windows of training trials.
+    count : int
+        Number of axes.
+    subject, argument : str
+        Whose windows these are, and the argument that gave `count`, for the message.
+
+    Returns
+    -------
+    centre : ndarray of shape (feature,)
+        The mean.
+    axes : ndarray of shape (feature, axis)
+        Orthonormal columns; the largest entry of each is positive.
+
+    Raises
+    ------
+    ParameterError
+        If `count` is not between 1 and the number of features and of rows.
+    """
+    if not 1 <= count <= min(rows.shape):
+        raise ParameterError(
+            f"{argument} must lie between 1 and {min(rows.shape)} for subject {subject!r} "
+            f"({rows.shape[1]} features, {rows.shape[0]} training windows), got {count!r}."
+        )
+    centre = rows.mean(axis=0)
+    return centre, _signed_axes(rows - centre, count)
+
+
+def _signed_axes(rows: np.ndarray, count: int) -> np.ndarray:
     """Return the first axes as columns (feature, axis), each with a fixed sign."""
     # The smaller of the two Gram matrices has the same axes and costs least.
     if rows.shape[1] <= rows.shape[0]:
@@ -153,7 +182,7 @@ def _embed(
         for target, tree in zip(embedded, (train, test), strict=True):
             if subject in tree.children:
                 given = tree.children[subject].to_dataset()
-                target[subject] = _as_latents(given, transform, names, method)
+                target[subject] = as_latents(given, transform, names, method)
     return build_tree(embedded[0]), build_tree(embedded[1])
 
 
@@ -187,9 +216,28 @@ def flat_windows(dataset: xr.Dataset) -> np.ndarray:
     return view.reshape(*view.shape[:2], -1)
 
 
-def _as_latents(
+def as_latents(
     dataset: xr.Dataset, transform: Transform, names: list[str], method: str
 ) -> xr.Dataset:
+    """Lay out what `transform` makes of a subject's windows as latents with its coordinates.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        One subject's windowed counts.
+    transform : callable
+        Turns counts (trial, window, feature) into latents (trial, window, latent).
+    names : list of str
+        The latents' names; latents are compared between subjects whose names agree.
+    method : str
+        How they were made, kept in the attributes.
+
+    Returns
+    -------
+    Dataset
+        Latents stage: `mean(trial, window, latent)`, float32, with all coordinates on trials
+        and on windows.
+    """
     mean = transform(flat_windows(dataset)).astype(np.float32)
     kept = [
         name for name, coord in dataset.coords.items() if coord.dims in {("trial",), ("window",)}

@@ -9,13 +9,9 @@ import numpy as np
 import xarray as xr
 
 from neuroalign.analysis.baselines import check_same_units
-from neuroalign.analysis.imputation_pairs import KINDS, PairScore, align_expected, score_pair
-from neuroalign.analysis.imputation_reference import (
-    SourceReader,
-    TargetReference,
-    prepare_source,
-    prepare_target,
-)
+from neuroalign.analysis.imputation_pairs import KINDS, PairScore, align_expected
+from neuroalign.analysis.imputation_reference import TargetReference
+from neuroalign.analysis.imputation_run import prepare_sources, prepare_targets, score_pairs
 from neuroalign.analysis.labels import Label, label_name
 from neuroalign.analysis.poisson import bits_per_spike, gains_and_spikes, unit_means
 from neuroalign.analysis.predictions import BOUNDS, LEVELS
@@ -143,27 +139,22 @@ def score_imputation(
     if not any(source != target for source in source_names for target in target_names):
         raise ParameterError("expected a source and a target that differ, got one subject.")
     latents = model.transform(train), model.transform(test)
-    readers = {
-        name: prepare_source(*latents, name, label=label, classifier=classifier, seed=seed)
-        for name in source_names
-    }
+    readers = prepare_sources(*latents, source_names, label=label, classifier=classifier, seed=seed)
+    references = prepare_targets(
+        train,
+        test,
+        target_names,
+        label=label,
+        classifier=classifier,
+        scaling=scaling,
+        bootstraps=bootstraps,
+        seed=seed,
+    )
     scores = _empty(source_names, target_names)
-    for target in target_names:
-        reference = prepare_target(
-            train,
-            test,
-            target,
-            label=label,
-            classifier=classifier,
-            scaling=scaling,
-            bootstraps=bootstraps,
-            seed=seed,
-        )
+    for reference in references.values():
         _write_reference(scores, reference)
-        for source in source_names:
-            if source != target:
-                pair = _impute_and_score(model, test, readers[source], reference, match=match)
-                _write_pair(scores, source, target, pair, bootstraps=bootstraps, seed=seed)
+    for (source, target), pair in score_pairs(model, test, readers, references, match=match):
+        _write_pair(scores, source, target, pair, bootstraps=bootstraps, seed=seed)
     return scores.assign_attrs(
         stage="imputation-scores",
         label=label_name(label),
@@ -183,24 +174,6 @@ def _chosen(names: str | Sequence[str] | None, test: xr.DataTree, argument: str)
             f"{argument} must be among the test subjects {', '.join(known)}, got {chosen}."
         )
     return chosen
-
-
-def _impute_and_score(
-    model: Any,
-    test: xr.DataTree,
-    reader: SourceReader,
-    reference: TargetReference,
-    *,
-    match: str,
-) -> PairScore:
-    names = {"source": reader.subject, "target": reference.subject}
-    return score_pair(
-        reader,
-        reference,
-        frames=model.impute(test, **names)[reference.subject].to_dataset(),
-        windows=model.impute(test, **names, windows=True)[reference.subject].to_dataset(),
-        match=match,
-    )
 
 
 def _empty(sources: list[str], targets: list[str]) -> xr.Dataset:

@@ -200,16 +200,48 @@ def permutation_p_value(
     check_count("permutations", permutations)
     if permutations == 0 or len(true) == 0:
         return float("nan")
-    random = np.random.default_rng(random_state)
+    seen = balanced_accuracy(true, predicted == true)
+    null = permuted_accuracies(
+        true,
+        predicted,
+        permutations=permutations,
+        groups=groups,
+        random=np.random.default_rng(random_state),
+    )
+    return float((1 + (null >= seen - TIE_TOLERANCE).sum()) / (1 + permutations))
+
+
+def permuted_accuracies(
+    true: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    permutations: int,
+    random: np.random.Generator,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the balanced accuracy under every permutation of the labels over trials.
+
+    Parameters
+    ----------
+    true, predicted, groups
+        As in `permutation_p_value`.
+    permutations : int
+        Number of permutations.
+    random : Generator
+        Where they come from.
+
+    Returns
+    -------
+    ndarray of shape (permutation,)
+        Balanced accuracies.
+    """
     labels, codes = np.unique(true, return_inverse=True)
     position = {label: index for index, label in enumerate(labels.tolist())}
     read = np.array([position.get(label, -1) for label in predicted.tolist()])
     # A permutation keeps the number of trials of each label, hence what one of them weighs.
     weight = 1 / (np.bincount(codes) * labels.size)
-    seen = weight[codes][codes == read].sum()
     shuffled = _permute_within(codes, groups, permutations, random)
-    reached = ((shuffled == read) * weight[shuffled]).sum(axis=1) >= seen - TIE_TOLERANCE
-    return float((1 + reached.sum()) / (1 + permutations))
+    return np.asarray(((shuffled == read) * weight[shuffled]).sum(axis=1))
 
 
 def _permute_within(

@@ -1,0 +1,438 @@
+"""Evaluate one model or several on the same held-out trials, with nulls, intervals and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+import xarray as xr
+
+from neuroalign.analysis.aligners import BASELINES
+from neuroalign.analysis.evaluation_nulls import model_null
+from neuroalign.analysis.evaluation_result import Evaluation
+from neuroalign.analysis.evaluation_scores import score_left_out, score_method
+from neuroalign.analysis.evaluation_tasks import FoldResult, Plan, fit_fold, fit_without_label
+from neuroalign.analysis.labels import Label, label_name, labels_as_text, ordered_labels
+from neuroalign.analysis.predictions import Predictions
+from neuroalign.analysis.statistics import check_count
+from neuroalign.analysis.transfer import pool_variables, regress_variable, score_variable
+from neuroalign.analysis.tuning import Grid, grid_candidates
+from neuroalign.data.randomness import RandomState, resolve_seed
+from neuroalign.data.splits import assert_disjoint, kfold_trials, split_trials
+from neuroalign.errors import ParameterError
+from neuroalign.schema import iterate_subjects, validate
+
+__all__ = ["Evaluation", "evaluate"]
+
+Fold = tuple[xr.DataTree, xr.DataTree]
+Models = Any | Mapping[str, Any]
+Progress = Callable[[str], None]
+MODEL_NULLS: Final = ("fit", "fit and classifier")
+
+
+def evaluate(
+    windows: xr.DataTree,
+    models: Models,
+    *,
+    label: Label,
+    fit_label: Label | None = None,
+    cv: int | float | Sequence[Fold] = 5,
+    simultaneous: bool = False,
+    baselines: Sequence[str] | Literal["all"] = (),
+    tune: Mapping[str, Grid] | Literal["baselines"] | None = None,
+    classifier: Any = None,
+    imputation: bool = True,
+    leave_label_out: Sequence[str] | Literal["all"] = (),
+    transfer: Sequence[str] = (),
+    permutations: int = 1000,
+    model_permutations: int = 0,
+    model_null_of: Literal["fit", "fit and classifier"] = "fit",
+    bootstraps: int = 1000,
+    n_jobs: int = 1,
+    random_state: RandomState = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score models and baselines on the same held-out trials, as a careful reviewer would ask.
+
+    Trials are split before anything else. In every fold each method chooses its settings on
+    part of the training trials (`tune`), is fitted to all of them, and is judged on the test
+    trials: labels decoded within and across subjects, activity imputed between its floor and
+    ceiling, activity reconstructed. Scores pool the test trials of all folds.
+
+    Pairing by label gives that label away: whatever is fitted with labels, even a classifier's
+    log-odds ("logit latents"), can be decoded across subjects. `leave_label_out`, `transfer`
+    and imputation above the floor measure what labels alone cannot give.
+
+    Parameters
+    ----------
+    windows : DataTree
+        Windowed counts of all trials.
+    models : estimator or mapping of names to estimators
+        With `fit(windows, label=)`, `transform(windows)` and `get_params`; cloned, never
+        changed. Those that have `impute` and `reconstruct` are scored on them too.
+    label : str or list of str
+        Trial coordinate to decode.
+    fit_label : str or list of str, optional
+        What the models are fitted with, by default `label`.
+    cv : int, float or sequence of (train, test)
+        Number of folds; or the share of test trials of a single split (between 0 and 1); or
+        the splits themselves.
+    simultaneous : bool
+        Subjects were recorded together: they share the split, and imputed trials are scored
+        against the target's trial of the same id.
+    baselines : sequence of str or "all"
+        Names from `BASELINES`: "raw counts", "PCA", "PCA + Procrustes", "multi-set CCA",
+        "SRM", "logit latents".
+    tune : mapping of names to grids, or "baselines"
+        For each method (by name) the values to try of its parameters, all combinations of
+        them, chosen inside the training trials of each fold. "baselines" takes the grids that
+        come with the baselines. Without a grid a method is fitted as it is.
+    classifier : scikit-learn classifier, optional
+        See `decode_labels`.
+    imputation : bool
+        Whether to impute and reconstruct.
+    leave_label_out : sequence of str or "all"
+        Labels (as text) to leave out of the pairing, one after the other: in an additional fit
+        their trials meet no other subject, and their test trials are then read with
+        classifiers of the other subjects that know all labels.
+    transfer : sequence of str
+        Trial coordinates with numbers, which no trial was paired by; see `read_variable`.
+    permutations : int
+        Of the decoder null: labels of test trials permuted, models and classifiers as they are.
+    model_permutations : int
+        Of the model null: labels permuted over the trials of each subject before pairing,
+        tuning and fitting, and everything fitted again.
+    model_null_of : str
+        "fit": the classifiers still see the true labels, and accuracy across subjects must
+        fall to chance; "fit and classifier": they see the permuted ones.
+    bootstraps : int
+        Resamples over test trials behind the intervals.
+    n_jobs : int
+        Processes; −1 for all cores.
+    random_state : int, Generator or None
+        Seed of splits, searches, permutations and resamples. Models keep their own.
+    progress : callable, optional
+        Called with a line of text for each fit that is done.
+
+    Returns
+    -------
+    Evaluation
+        Its `dataset` has, for every `model`: `accuracy`, `interval`, `p_value` and
+        `p_corrected` (over subjects) by `level`, `train_subject` and `test_subject`;
+        `headline(model, scope, level)` averaged over subjects, with `headline_interval`,
+        `headline_p` (decoder null) and `model_null_p`, `model_null(model, scope,
+        permutation)`; `bits_per_spike(model, kind, source, target)`, `above_floor(model,
+        source, target)` with intervals, correlation and coherence; `bits_reconstructed`;
+        `left_out(model, left_out_label, scope, test_subject)`; `transfer(model, variable,
+        train_subject, test_subject)`; and by `fold` the `settings` that were chosen, all
+        scores of the search (`tuning`), `alignment` and `seconds`.
+
+    Raises
+    ------
+    ParameterError
+        If a name is not known, names clash, or a number makes no sense.
+    DataError
+        If the trials cannot be split or read; see `decode_labels`.
+
+    Examples
+    --------
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(
+    ...     units={"ada": 12, "bob": 10}, trials=60, mean_rate=9, random_state=0
+    ... )
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> result = na.evaluate(
+    ...     windows, {}, label="odor", cv=0.3, baselines=["raw counts", "PCA + Procrustes"]
+    ... )
+    >>> result.to_frame("headline")["model"].unique().tolist()
+    ['raw counts', 'PCA + Procrustes']
+    """
+    check_count("permutations", permutations)
+    check_count("model_permutations", model_permutations)
+    check_count("bootstraps", bootstraps)
+    if model_null_of not in MODEL_NULLS:
+        raise ParameterError(
+            f"model_null_of must be one of {', '.join(map(repr, MODEL_NULLS))}, "
+            f"got {model_null_of!r}."
+        )
+    validate(windows, "windowed", argument="windows")
+    seed = resolve_seed(random_state)
+    methods = _methods(models, baselines)
+    grids = _grids(methods, tune)
+    folds = make_folds(windows, cv, label=label, simultaneous=simultaneous, seed=seed)
+    left_out = _labels_left_out(windows, label, leave_label_out)
+    plan = Plan(
+        label=label,
+        fit_label=label if fit_label is None else fit_label,
+        simultaneous=simultaneous,
+        classifier=classifier,
+        imputation=imputation,
+        seed=seed,
+    )
+    say = progress or _silent
+    fitted = _run(
+        [
+            (name, (fit_fold, (model, grids[name], fold, plan), _numbered(number, bool(transfer))))
+            for name, model in methods.items()
+            for number, fold in enumerate(folds)
+        ],
+        n_jobs,
+        say,
+    )
+    results: dict[str, list[FoldResult]] = {name: [] for name in methods}
+    for name, result in fitted:
+        results[name].append(result)
+    parts = {
+        name: [score_method(found, permutations=permutations, bootstraps=bootstraps, seed=seed)]
+        for name, found in results.items()
+    }
+    if left_out:
+        for name, scores in _leave_out(methods, results, folds, plan, left_out, n_jobs, say):
+            parts[name].append(score_left_out(scores, bootstraps=bootstraps, seed=seed))
+    for name, found in results.items():
+        if transfer:
+            parts[name].append(_transfer(found, transfer, label, permutations, bootstraps, seed))
+    if model_permutations:
+        for name, model in methods.items():
+            null = model_null(
+                windows,
+                lambda tree: make_folds(
+                    tree, cv, label=label, simultaneous=simultaneous, seed=seed
+                ),
+                model,
+                grids[name],
+                plan,
+                permutations=model_permutations,
+                permute_classifier=model_null_of == "fit and classifier",
+                observed=parts[name][0]["headline"],
+                run=lambda tasks: [r for _, r in _run(tasks, n_jobs, say)],
+                name=name,
+            )
+            parts[name].append(null)
+    dataset = _join(parts).assign_attrs(
+        stage="evaluation",
+        label=label_name(label),
+        fit_label=label_name(plan.fit_label),
+        protocol="held-out trials",
+        folds=len(folds),
+        permutations=permutations,
+        model_permutations=model_permutations,
+        model_null=model_null_of if model_permutations else "none",
+        bootstraps=bootstraps,
+        random_state=seed,
+    )
+    return Evaluation(dataset)
+
+
+def _silent(line: str) -> None:
+    del line
+
+
+def _numbered(number: int, keep_latents: bool) -> dict[str, Any]:
+    return {"number": number, "keep_latents": keep_latents}
+
+
+def _methods(models: Models, baselines: Sequence[str] | Literal["all"]) -> dict[str, Any]:
+    given = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
+    for name, model in given.items():
+        if not all(hasattr(model, part) for part in ("get_params", "fit", "transform")):
+            raise ParameterError(
+                f"model {name!r} must be an estimator with get_params, fit and transform, got "
+                f"{type(model).__name__}; pass for example SharedLatentModel()."
+            )
+    names = list(BASELINES) if baselines == "all" else list(baselines)
+    unknown = [name for name in names if name not in BASELINES]
+    if unknown or (isinstance(baselines, str) and baselines != "all"):
+        raise ParameterError(
+            f"baselines must be 'all' or among {', '.join(map(repr, BASELINES))}, "
+            f"got {baselines!r}."
+        )
+    clash = [name for name in names if name in given]
+    if clash:
+        raise ParameterError(f"{clash[0]!r} is a model and a baseline; rename the model.")
+    found = {**given, **{name: BASELINES[name].make() for name in names}}
+    if not found:
+        raise ParameterError("expected at least one model or baseline, got none.")
+    return found
+
+
+def _grids(
+    methods: Mapping[str, Any], tune: Mapping[str, Grid] | Literal["baselines"] | None
+) -> dict[str, Grid]:
+    if isinstance(tune, str) and tune != "baselines":
+        raise ParameterError(f"tune must be a mapping or 'baselines', got {tune!r}.")
+    grids: dict[str, Grid] = {name: {} for name in methods}
+    if tune == "baselines":
+        grids |= {name: BASELINES[name].grid for name in methods if name in BASELINES}
+    elif tune is not None:
+        unknown = [name for name in tune if name not in methods]
+        if unknown:
+            raise ParameterError(
+                f"tune names {unknown[0]!r}, which is no method here; there are "
+                f"{', '.join(map(repr, methods))}."
+            )
+        grids |= dict(tune)
+    for name, model in methods.items():
+        grid_candidates(model, grids[name])  # a misspelt name must not wait for the last fold
+    return grids
+
+
+def make_folds(
+    windows: xr.DataTree,
+    cv: int | float | Sequence[Fold],
+    *,
+    label: Label,
+    simultaneous: bool,
+    seed: int,
+) -> list[Fold]:
+    """Split whole trials into folds.
+
+    Raises
+    ------
+    ParameterError
+        If `cv` is neither a number of folds, a share, nor a list of splits.
+    DataError
+        If a split's sides share trials.
+    """
+    asked: dict[str, Any] = {
+        "stratify": label,
+        "simultaneous": simultaneous,
+        "random_state": seed,
+    }
+    if isinstance(cv, float | np.floating):
+        return [split_trials(windows, test_size=float(cv), **asked)]
+    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+        return list(kfold_trials(windows, n_splits=int(cv), **asked))
+    if not isinstance(cv, int | str) and isinstance(cv, Iterable):
+        folds = list(cv)
+        if folds and all(isinstance(fold, tuple) and len(fold) == 2 for fold in folds):
+            for fold in folds:
+                assert_disjoint(*fold)
+            return folds
+    raise ParameterError(
+        "cv must be a number of folds, a share of test trials between 0 and 1, or a list of "
+        f"(train, test) trees, got {cv!r}."
+    )
+
+
+def _labels_left_out(
+    windows: xr.DataTree, label: Label, asked: Sequence[str] | Literal["all"]
+) -> list[str]:
+    found = [
+        set(labels_as_text(data, label, subject=name).tolist())
+        for name, data in iterate_subjects(windows)
+    ]
+    shared = ordered_labels(set.intersection(*found))
+    if asked == "all":
+        return shared
+    wanted = [asked] if isinstance(asked, str) else list(asked)
+    unknown = [value for value in wanted if value not in shared]
+    if unknown:
+        raise ParameterError(
+            f"leave_label_out must be 'all' or among the labels that all subjects have "
+            f"({', '.join(shared)}), got {unknown[0]!r}."
+        )
+    return wanted
+
+
+def _run(tasks: Sequence[tuple[str, Any]], n_jobs: int, say: Progress) -> list[tuple[str, Any]]:
+    """Run (name, (function, arguments, keywords)) in this process or in several, in order."""
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=n_jobs, return_as="generator")
+    results = []
+    calls = (delayed(function)(*args, **named) for _, (function, args, named) in tasks)
+    for (name, _), result in zip(tasks, pool(calls), strict=True):
+        results.append((name, result))
+        say(f"{len(results)}/{len(tasks)} {name}")
+    return results
+
+
+def _leave_out(
+    methods: Mapping[str, Any],
+    results: Mapping[str, Sequence[FoldResult]],
+    folds: Sequence[Fold],
+    plan: Plan,
+    labels: Sequence[str],
+    n_jobs: int,
+    say: Progress,
+) -> list[tuple[str, dict[str, list[Predictions]]]]:
+    tasks = [
+        (
+            name,
+            (
+                fit_without_label,
+                (model, results[name][number].choice.settings, fold, plan),
+                {"value": value, "number": number},
+            ),
+        )
+        for name, model in methods.items()
+        for value in labels
+        for number, fold in enumerate(folds)
+    ]
+    done = iter(_run(tasks, n_jobs, say))
+    return [(name, {value: [next(done)[1] for _ in folds] for value in labels}) for name in methods]
+
+
+def _transfer(
+    folds: Sequence[FoldResult],
+    variables: Sequence[str],
+    label: Label,
+    permutations: int,
+    bootstraps: int,
+    seed: int,
+) -> xr.Dataset:
+    parts = []
+    for variable in variables:
+        read = [
+            regress_variable(*fold.latents, variable, label=label)
+            for fold in folds
+            if fold.latents is not None
+        ]
+        scores = score_variable(
+            pool_variables(read),
+            variable=variable,
+            permutations=permutations,
+            bootstraps=bootstraps,
+            seed=seed,
+        )
+        parts.append(
+            scores.rename(
+                correlation="transfer", interval="transfer_interval", p_value="transfer_p"
+            )
+        )
+    return xr.concat(parts, dim=xr.Variable("variable", list(variables)), join="outer")
+
+
+def _join(parts: Mapping[str, Sequence[xr.Dataset]]) -> xr.Dataset:
+    """Put the methods side by side; what a method does not have is NaN (or empty text)."""
+    single = {
+        name: xr.merge(list(found), join="outer", combine_attrs="drop", compat="no_conflicts")
+        for name, found in parts.items()
+    }
+    names = list(single)
+    variables = {name for found in single.values() for name in found.data_vars}
+    examples = {
+        name: next(found[name] for found in single.values() if name in found)
+        for name in sorted(map(str, variables))
+    }
+    whole = []
+    for found in single.values():
+        missing = {
+            name: xr.full_like(example, "" if example.dtype.kind == "U" else np.nan, dtype=object)
+            if example.dtype.kind == "U"
+            else xr.full_like(example, np.nan, dtype=np.float64)
+            for name, example in examples.items()
+            if name not in found
+        }
+        whole.append(found.assign(missing))
+    fill = {n: "" if examples[n].dtype.kind in "UO" else np.nan for n in examples}
+    joined = xr.concat(
+        whole, dim=xr.Variable("model", names), join="outer", fill_value=fill, coords="minimal",
+        compat="override",
+    )  # fmt: skip
+    for name, variable in joined.data_vars.items():
+        if variable.dtype.kind == "O":
+            joined[name] = variable.astype(str)
+    return joined

@@ -1,0 +1,232 @@
+"""One method on one fold: settings chosen, model fitted, labels read, activity imputed."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neuroalign.analysis.imputation_pairs import PairScore, align_expected
+from neuroalign.analysis.imputation_run import prepare_sources, prepare_targets, score_pairs
+from neuroalign.analysis.labels import Label, labels_as_text
+from neuroalign.analysis.poisson import gains_and_spikes, unit_means
+from neuroalign.analysis.predictions import Predictions, predict_labels
+from neuroalign.analysis.tuning import Choice, Grid, choose_settings
+from neuroalign.errors import NeuroAlignWarning
+from neuroalign.schema import build_tree, iterate_subjects, map_subjects, subjects_of
+
+PAIRED_LABEL = "paired_label"  # what trials are paired by when a label is left out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of every method on every fold."""
+
+    label: Label
+    fit_label: Label
+    simultaneous: bool
+    classifier: Any
+    imputation: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What one method reached on one fold."""
+
+    predictions: Predictions
+    choice: Choice
+    seconds: float
+    alignment: float
+    pairs: Mapping[tuple[str, str], PairScore] = field(default_factory=dict)
+    real_coherence: Mapping[str, np.ndarray] = field(default_factory=dict)
+    own: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    latents: tuple[xr.DataTree, xr.DataTree] | None = None
+
+
+def fit_fold(
+    model: Any,
+    grid: Grid,
+    fold: tuple[xr.DataTree, xr.DataTree],
+    plan: Plan,
+    *,
+    number: int,
+    keep_latents: bool = False,
+) -> FoldResult:
+    """Choose settings on the training trials, fit with all of them, and read the test trials.
+
+    Parameters
+    ----------
+    model : estimator
+        Cloned.
+    grid : mapping
+        Values to choose from; see `choose_settings`.
+    fold : tuple of DataTree
+        Training and test windows.
+    plan : Plan
+        What is asked.
+    number : int
+        The fold's number.
+    keep_latents : bool
+        Whether the latents are handed on.
+    """
+    from sklearn.base import clone
+
+    train, test = fold
+    choice = choose_settings(
+        model,
+        grid,
+        train,
+        label=plan.label,
+        fit_label=plan.fit_label,
+        simultaneous=plan.simultaneous,
+        classifier=plan.classifier,
+        random_state=plan.seed,
+    )
+    started = time.perf_counter()
+    with warnings.catch_warnings():  # the table shows alignment and accuracy beside each other
+        warnings.simplefilter("ignore", NeuroAlignWarning)
+        fitted = clone(model).set_params(**choice.settings).fit(train, label=plan.fit_label)
+    latents = fitted.transform(train), fitted.transform(test)
+    seconds = time.perf_counter() - started
+    predictions = predict_labels(
+        *latents,
+        label=plan.label,
+        classifier=plan.classifier,
+        random_state=plan.seed,
+        fold=number,
+    )
+    pairs: dict[tuple[str, str], PairScore] = {}
+    real: dict[str, np.ndarray] = {}
+    if plan.imputation and hasattr(fitted, "impute") and len(subjects_of(test)) > 1:
+        pairs, real = _impute(fitted, fold, latents, plan)
+    return FoldResult(
+        predictions=predictions,
+        choice=choice,
+        seconds=seconds,
+        alignment=float(getattr(fitted, "alignment_", np.nan)),
+        pairs=pairs,
+        real_coherence=real,
+        own=_reconstruct(fitted, train, test) if plan.imputation else {},
+        latents=latents if keep_latents else None,
+    )
+
+
+def _impute(
+    fitted: Any,
+    fold: tuple[xr.DataTree, xr.DataTree],
+    latents: tuple[xr.DataTree, xr.DataTree],
+    plan: Plan,
+) -> tuple[dict[tuple[str, str], PairScore], dict[str, np.ndarray]]:
+    train, test = fold
+    names = subjects_of(test)
+    asked: dict[str, Any] = {
+        "label": plan.label,
+        "classifier": plan.classifier,
+        "seed": plan.seed,
+    }
+    readers = prepare_sources(*latents, names, **asked)
+    references = prepare_targets(train, test, names, scaling="sqrt-standard", bootstraps=0, **asked)
+    match = "trial" if plan.simultaneous else "label"
+    pairs = dict(score_pairs(fitted, test, readers, references, match=match))
+    return pairs, {name: r.real_coherence for name, r in references.items()}
+
+
+def _reconstruct(
+    fitted: Any, train: xr.DataTree, test: xr.DataTree
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return every subject's likelihood gains and spikes per test trial, of its own activity."""
+    if not hasattr(fitted, "reconstruct"):
+        return {}
+    reconstructed = fitted.reconstruct(test)
+    found = {}
+    for name, given in iterate_subjects(test):
+        expected, bins = align_expected(reconstructed[name].to_dataset(), given, given, name)
+        means = unit_means(train.children[name].to_dataset()["counts"].values[:, :, bins])
+        counts = given["counts"].values[:, :, bins].astype(np.float64)
+        found[name] = gains_and_spikes(expected, counts, np.ones(len(counts)), means)
+    return found
+
+
+def leave_label_unpaired(tree: xr.DataTree, label: Label, value: str) -> xr.DataTree:
+    """Add what trials are paired by when one label is left out: its trials stand alone.
+
+    A trial of the label that is left out gets a label that no other subject has, so it meets
+    nobody in a row and no prior draws it towards another subject.
+
+    Parameters
+    ----------
+    tree : DataTree
+        Any stage.
+    label : str or list of str
+        Trial coordinate.
+    value : str
+        The label, as text, that is left out.
+
+    Returns
+    -------
+    DataTree
+        With the trial coordinate "paired_label".
+    """
+
+    def relabel(subject: str, data: xr.Dataset) -> xr.Dataset:
+        values = labels_as_text(data, label, subject=subject)
+        alone = np.where(values == value, f"{value} of {subject}", values)
+        return data.assign_coords({PAIRED_LABEL: ("trial", alone)})
+
+    return map_subjects(tree, relabel)
+
+
+def fit_without_label(
+    model: Any,
+    settings: Mapping[str, Any],
+    fold: tuple[xr.DataTree, xr.DataTree],
+    plan: Plan,
+    *,
+    value: str,
+    number: int,
+) -> Predictions:
+    """Fit with one label unpaired, and read its test trials with classifiers that know it.
+
+    The classifiers see the labels of all training trials: the question is whether the trials
+    that were never paired land where the other subjects' trials of that label do.
+
+    Parameters
+    ----------
+    model : estimator
+        Cloned.
+    settings : mapping
+        Chosen with all labels paired, so that this fit has no say in them.
+    fold, plan, number
+        As in `fit_fold`.
+    value : str
+        The label that is left out.
+    """
+    from sklearn.base import clone
+
+    train, test = (leave_label_unpaired(part, plan.label, value) for part in fold)
+    unfitted = clone(model).set_params(**settings)
+    if "allow_missing" in unfitted.get_params(deep=False):
+        unfitted.set_params(allow_missing=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NeuroAlignWarning)
+        fitted = unfitted.fit(train, label=PAIRED_LABEL)
+
+    asked = {
+        name: data.isel(trial=labels_as_text(data, plan.label, subject=name) == value)
+        for name, data in iterate_subjects(test)
+    }
+    tested = build_tree({name: data for name, data in asked.items() if data.sizes["trial"]})
+    return predict_labels(
+        fitted.transform(train),
+        fitted.transform(tested),
+        label=plan.label,
+        classifier=plan.classifier,
+        random_state=plan.seed,
+        fold=number,
+    )

@@ -1,0 +1,316 @@
+"""Many fits with other settings and seeds, one tidy table on disk, resumable after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xarray as xr
+
+from neuroalign.analysis.evaluation_scores import SCOPES, score_method
+from neuroalign.analysis.evaluation_tasks import Plan, fit_fold
+from neuroalign.analysis.labels import Label, label_name, labels_as_text
+from neuroalign.analysis.predictions import LEVELS
+from neuroalign.analysis.statistics import check_count
+from neuroalign.analysis.tuning import Grid, grid_candidates
+from neuroalign.data.randomness import resolve_seed
+from neuroalign.data.splits import split_trials
+from neuroalign.errors import DataError, NeuroAlignError, ParameterError
+from neuroalign.schema import iterate_subjects, validate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["sweep"]
+
+FORMAT: Final = "neuroalign sweep"
+MANIFEST: Final = "sweep.json"
+TABLE: Final = "table.csv"
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fit: a model, its settings, and the seed of split and fit."""
+
+    model: str
+    settings: Mapping[str, Any]
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """A name that depends on what is fitted and on nothing else."""
+        said = json.dumps([self.model, dict(self.settings), self.seed], sort_keys=True, default=str)
+        return hashlib.sha256(said.encode("utf-8")).hexdigest()[:16]
+
+
+def sweep(
+    windows: xr.DataTree,
+    models: Any | Mapping[str, Any],
+    grid: Grid | Mapping[str, Grid],
+    *,
+    label: Label,
+    out: str | Path,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    test_size: float = 0.25,
+    simultaneous: bool = False,
+    classifier: Any = None,
+    imputation: bool = True,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Fit every model with every combination of settings and every seed, and keep all scores.
+
+    A seed decides the split of whole trials and, where a model has `random_state`, its fit: all
+    models and settings see the same trials under one seed. Every fit that ends writes its row
+    to `out` at once, so a sweep that was killed goes on where it was, with the same result; a
+    fit that fails is a row with its error. Rows are held-out scores of single settings: to
+    choose settings by them and report the best is tuning on test trials; `evaluate` with
+    `tune` chooses inside training trials.
+
+    Parameters
+    ----------
+    windows : DataTree
+        Windowed counts of all trials.
+    models : estimator or mapping of names to estimators
+        Cloned, never changed.
+    grid : mapping
+        Values of each parameter, all combinations of them; or, for several models, a mapping
+        of their names to such grids.
+    label : str or list of str
+        Trial coordinate to fit with and to decode.
+    out : str or Path
+        A folder; made if it is not there. One that holds another sweep is refused.
+    seeds : sequence of int
+        Seeds.
+    test_size : float
+        Share of test trials.
+    simultaneous, classifier, imputation
+        As in `evaluate`.
+    n_jobs : int
+        Processes, through joblib: any of its backends can be chosen around the call, such as
+        `joblib.parallel_config(backend="dask")` for several machines.
+    progress : callable, optional
+        Called with a line of text for each fit that is done.
+
+    Returns
+    -------
+    DataFrame
+        A row per fit: `model`, the grid's parameters, `seed`, accuracy `within_window`,
+        `within_trial`, `across_window`, `across_trial` averaged over subjects, `chance`,
+        `bits_imputed`, `bits_floor`, `bits_ceiling`, `above_floor`, `bits_reconstructed` (bits
+        per spike, averaged), `coherence_window`, `coherence_trial`, `alignment`, `seconds` and
+        `error` (empty if the fit went well). The same as `table.csv` in the folder.
+
+    Raises
+    ------
+    ParameterError
+        If the grid does not fit the models, or a number makes no sense.
+    DataError
+        If the folder holds a sweep of other data.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import neuroalign as na
+    >>> recordings, _ = na.simulate_recordings(
+    ...     units={"ada": 12, "bob": 10}, trials=60, mean_rate=9, random_state=0
+    ... )
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = na.sweep(
+    ...         windows, na.ProcrustesPCA(), {"n_latents": [2, 4]}, label="odor", out=folder,
+    ...         seeds=[0, 1],
+    ...     )
+    >>> table[["n_latents", "seed"]].values.tolist()
+    [[2, 0], [2, 1], [4, 0], [4, 1]]
+    """
+    validate(windows, "windowed", argument="windows")
+    check_count("number of seeds", len(seeds), least=1)
+    given = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
+    tasks = list(_tasks(given, grid, seeds))
+    folder = Path(out)
+    asked = {
+        "label": label_name(label),
+        "test_size": test_size,
+        "simultaneous": simultaneous,
+        "imputation": imputation,
+        "data": data_fingerprint(windows, label),
+    }
+    _open(folder, asked)
+    waiting = [task for task in tasks if not _row_path(folder, task).exists()]
+    _run(waiting, given, windows, asked, label, classifier, folder, n_jobs, progress)
+    table = _table(folder, tasks)
+    _write_text(folder / TABLE, table.to_csv(index=False))
+    return table
+
+
+def _tasks(
+    models: Mapping[str, Any], grid: Grid | Mapping[str, Grid], seeds: Sequence[int]
+) -> Iterator[Task]:
+    by_model = _grids(models, grid)
+    for name, model in models.items():
+        for settings in grid_candidates(model, by_model[name]):
+            for seed in seeds:
+                yield Task(name, settings, resolve_seed(int(seed)))
+
+
+def _grids(
+    models: Mapping[str, Any], grid: Grid | Mapping[str, Grid]
+) -> dict[str, Mapping[str, Sequence[Any]]]:
+    nested = {name: part for name, part in grid.items() if isinstance(part, Mapping)}
+    if nested and len(nested) < len(grid):
+        raise ParameterError(
+            "grid must hold values of parameters, or a grid for each model, not both."
+        )
+    if not nested:
+        plain = {name: part for name, part in grid.items() if not isinstance(part, Mapping)}
+        return dict.fromkeys(models, plain)
+    unknown = [name for name in nested if name not in models]
+    if unknown:
+        raise ParameterError(
+            f"grid names {unknown[0]!r}, which is no model here; there are "
+            f"{', '.join(map(repr, models))}."
+        )
+    return {name: nested.get(name, {}) for name in models}
+
+
+def data_fingerprint(windows: xr.DataTree, label: Label) -> str:
+    """Return a text that changes with subjects, units, trials, labels, windows and counts."""
+    digest = hashlib.sha256()
+    for name, data in iterate_subjects(windows):
+        parts = (name, data["unit"].values, data["trial"].values)
+        for part in (*parts, labels_as_text(data, label, subject=name), data["window"].values):
+            digest.update(repr(np.asarray(part).tolist()).encode("utf-8"))
+        digest.update(np.ascontiguousarray(data["counts"].values).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _open(folder: Path, asked: Mapping[str, Any]) -> None:
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise DataError(f"{folder} holds other files than a sweep; name a new folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_text(manifest, json.dumps({"format": FORMAT, **asked}, indent=1))
+        return
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{manifest} cannot be read ({problem}); name a new folder.") from problem
+    other = [name for name, value in asked.items() if found.get(name) != value]
+    if found.get("format") != FORMAT or other:
+        raise DataError(
+            f"{folder} holds a sweep with other {', '.join(other) or 'contents'}; name a new folder."
+        )
+
+
+def _row_path(folder: Path, task: Task) -> Path:
+    return folder / "rows" / f"{task.key}.json"
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def _run(
+    waiting: Sequence[Task],
+    models: Mapping[str, Any],
+    windows: xr.DataTree,
+    asked: Mapping[str, Any],
+    label: Label,
+    classifier: Any,
+    folder: Path,
+    n_jobs: int,
+    progress: Progress | None,
+) -> None:
+    from joblib import Parallel, delayed
+
+    # children are sent one by one: pickling a child of a tree would send the whole tree
+    data = dict(iterate_subjects(windows))
+    calls = (
+        delayed(run_task)(task, models[task.model], data, dict(asked), label, classifier)
+        for task in waiting
+    )
+    rows = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
+    for number, (task, row) in enumerate(zip(waiting, rows, strict=True), start=1):
+        _write_text(_row_path(folder, task), json.dumps(row, default=str))
+        if progress is not None:
+            said = row["error"] or f"across {row.get('across_trial', float('nan')):.2f}"
+            progress(f"{number}/{len(waiting)} {task.model} {dict(task.settings)}: {said}")
+
+
+def run_task(
+    task: Task,
+    model: Any,
+    data: Mapping[str, xr.Dataset],
+    asked: Mapping[str, Any],
+    label: Label,
+    classifier: Any,
+) -> dict[str, Any]:
+    """Fit once and return the row of the table; an error of ours is a row too."""
+    from sklearn.base import clone
+
+    from neuroalign.schema import build_tree
+
+    row: dict[str, Any] = {"model": task.model, **task.settings, "seed": task.seed}
+    try:
+        unfitted = clone(model).set_params(**task.settings)
+        if "random_state" in unfitted.get_params(deep=False):
+            unfitted.set_params(random_state=task.seed)
+        fold = split_trials(
+            build_tree(data),
+            test_size=asked["test_size"],
+            stratify=label,
+            simultaneous=asked["simultaneous"],
+            random_state=task.seed,
+        )
+        plan = Plan(label, label, asked["simultaneous"], classifier, asked["imputation"], task.seed)
+        result = fit_fold(unfitted, {}, fold, plan, number=0)
+        scores = score_method([result], permutations=0, bootstraps=0, seed=task.seed)
+    except NeuroAlignError as error:
+        return {**row, "error": f"{type(error).__name__}: {error}"}
+    return {**row, **summary_row(scores), "error": ""}
+
+
+def summary_row(scores: xr.Dataset) -> dict[str, float]:
+    """Average the scores of one method over subjects and pairs."""
+    row = {
+        f"{scope}_{level}": float(scores["headline"].sel(scope=scope, level=level))
+        for scope in SCOPES
+        for level in LEVELS
+    }
+    row["chance"] = float(scores["chance"].mean())
+    if "bits_per_spike" in scores:
+        for kind in scores["kind"].values.tolist():
+            row[f"bits_{kind}"] = float(scores["bits_per_spike"].sel(kind=kind).mean())
+        row["above_floor"] = float(scores["above_floor"].mean())
+        for level in LEVELS:
+            row[f"coherence_{level}"] = float(
+                scores[f"coherence_{level}"].sel(kind="imputed").mean()
+            )
+    if "bits_reconstructed" in scores:
+        row["bits_reconstructed"] = float(scores["bits_reconstructed"].mean())
+    row["alignment"] = float(scores["alignment"].mean())
+    row["seconds"] = float(scores["seconds"].sum())
+    return row
+
+
+def _table(folder: Path, tasks: Sequence[Task]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [json.loads(_row_path(folder, task).read_text(encoding="utf-8")) for task in tasks]
+    table = pd.DataFrame(rows)
+    settings = dict.fromkeys(name for task in tasks for name in task.settings)
+    first = ["model", *settings, "seed"]
+    rest = [name for name in table if name not in {*first, "error"}]
+    return table[[*first, *rest, "error"]]
