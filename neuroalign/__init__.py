@@ -29,11 +29,15 @@ _HOMES = {
     "SharedLatentModel": "model",
     "SharedResponse": "analysis.aligners",
     "SpecError": "errors",
+    "SpikeCounts": "analysis.controls",
     "TrainingError": "errors",
+    "before_onset": "data.controls",
     "bin_spikes": "data.binning",
     "cross_validate": "analysis.crossvalidation",
     "decode_labels": "analysis.decoding",
+    "decode_over_time": "analysis.decoding_time",
     "evaluate": "analysis.evaluation",
+    "fit_rates": "analysis.controls",
     "from_arrays": "data.arrays",
     "imputation_to_frame": "analysis.imputation",
     "individual_differences": "analysis.individuality",
@@ -44,8 +48,10 @@ _HOMES = {
     "kfold_trials": "data.splits",
     "load_spec": "data.specs",
     "load_tree": "data.storage",
+    "match_rates": "analysis.controls",
     "pca_latents": "analysis.baselines",
     "permute_labels": "data.permutation",
+    "plot_decoding_over_time": "analysis.plots",
     "plot_deviation": "analysis.plots",
     "plot_evaluation": "analysis.plots",
     "plot_geometry": "analysis.plots",
@@ -55,6 +61,7 @@ _HOMES = {
     "plot_quality": "analysis.plots",
     "plot_score_matrix": "analysis.plots",
     "plot_shared_bits": "analysis.plots",
+    "plot_temporal_generalisation": "analysis.plots",
     "plot_trajectories": "analysis.plots",
     "plot_unit_importance": "analysis.plots",
     "quality_report": "data.quality",
@@ -73,6 +80,8 @@ _HOMES = {
     "slide_windows": "data.windows",
     "split_trials": "data.splits",
     "sweep": "analysis.sweep",
+    "thin_spikes": "analysis.controls",
+    "time_scores_to_frame": "analysis.decoding_time",
     "window_view": "data.windows",
     "write_nwb": "data.nwb_writer",
 }
@@ -87,8 +96,10 @@ if TYPE_CHECKING:
         SharedResponse,
     )
     from neuroalign.analysis.baselines import pca_latents, raw_features
+    from neuroalign.analysis.controls import SpikeCounts, fit_rates, match_rates, thin_spikes
     from neuroalign.analysis.crossvalidation import cross_validate
     from neuroalign.analysis.decoding import decode_labels, scores_to_frame
+    from neuroalign.analysis.decoding_time import decode_over_time, time_scores_to_frame
     from neuroalign.analysis.evaluation import evaluate
     from neuroalign.analysis.evaluation_result import Evaluation
     from neuroalign.analysis.imputation import (
@@ -102,6 +113,7 @@ if TYPE_CHECKING:
     )
     from neuroalign.analysis.joining import score_joining
     from neuroalign.analysis.plots import (
+        plot_decoding_over_time,
         plot_deviation,
         plot_evaluation,
         plot_geometry,
@@ -111,6 +123,7 @@ if TYPE_CHECKING:
         plot_quality,
         plot_score_matrix,
         plot_shared_bits,
+        plot_temporal_generalisation,
         plot_trajectories,
         plot_unit_importance,
     )
@@ -119,6 +132,7 @@ if TYPE_CHECKING:
     from neuroalign.analysis.transfer import read_variable
     from neuroalign.data.arrays import from_arrays
     from neuroalign.data.binning import bin_spikes
+    from neuroalign.data.controls import before_onset
     from neuroalign.data.inspection import inspect_nwb
     from neuroalign.data.nwb import read_nwb
     from neuroalign.data.nwb_writer import write_nwb

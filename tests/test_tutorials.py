@@ -125,15 +125,29 @@ def check_ways_of_sharing(names: dict[str, Any]) -> None:
     assert across.iloc[-1] > 0.5
 
 
+def check_belief(names: dict[str, Any]) -> None:
+    assert names["p_by_window"] <= 0.02  # the trap: noise is called significant
+    assert names["p_groups"] == 1.0
+    assert len(set(names["null"].round(6))) == 1
+    assert names["seen"] > names["held_out"]
+    assert {"left out", "transfer", "imputation"} <= set(names["result"].parts)
+
+
+def check_own_method(names: dict[str, Any]) -> None:
+    assert names["result"].models == ["total count", "SRM"]
+
+
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "README": check_readme,
+    "bring_your_own_method": check_own_method,
+    "can_i_believe_it": check_belief,
     "pairing_and_leakage": check_pairing,
     "bring_your_own_recordings": check_own_recordings,
     "ways_of_sharing": check_ways_of_sharing,
 }
 # the README fits five rats at length; the other pages are small by themselves
 BRIEF = {"README": 3}
-SLOW = ("README", "pairing_and_leakage", "ways_of_sharing")
+SLOW = ("README", "can_i_believe_it", "pairing_and_leakage", "ways_of_sharing")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from neuroalign.analysis.alignment import (
     shared_response,
 )
 from neuroalign.analysis.baselines import Transform, principal_axes
+from neuroalign.analysis.controls import SpikeCounts
 from neuroalign.analysis.logit_latents import LogitLatents
 from neuroalign.analysis.scaling import Scaling
 from neuroalign.analysis.statistics import check_count
@@ -346,7 +347,7 @@ def _root_mean_square(averages: np.ndarray) -> float:
 class Baseline(NamedTuple):
     """How a baseline is made with its default settings, and which settings are worth a try."""
 
-    make: Callable[[], WindowBaseline]
+    make: Callable[[], WindowBaseline | SpikeCounts]
     grid: Mapping[str, tuple[Any, ...]]
 
 
@@ -356,6 +357,7 @@ _ROOTS: Final = ("sqrt-standard", "standard")
 _WEIGHTS: Final = ("sqrt-standard", "sqrt")
 
 BASELINES: Final[Mapping[str, Baseline]] = {
+    "spike counts": Baseline(SpikeCounts, {}),
     "raw counts": Baseline(RawCounts, {"scaling": _ROOTS}),
     "PCA": Baseline(PrincipalComponents, {"n_latents": _SIZES, "scaling": _WEIGHTS}),
     "PCA + Procrustes": Baseline(

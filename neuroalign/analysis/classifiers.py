@@ -46,7 +46,7 @@ def fit_classifier(
         If the classifier gives no probabilities.
     """
     if classifier is None:
-        return _fit_logistic(tables, _choose_penalty(tables, random))
+        return fit_logistic(tables, _choose_penalty(tables, random))
     from sklearn.base import clone
 
     if not hasattr(classifier, "fit") or not hasattr(classifier, "predict_proba"):
@@ -115,7 +115,8 @@ def _rows(
     return np.concatenate(features), np.concatenate(labels)
 
 
-def _fit_logistic(tables: Sequence[LabelledTrials], penalty: float) -> Any:
+def fit_logistic(tables: Sequence[LabelledTrials], penalty: float) -> Any:
+    """Standardise the latents and fit a logistic regression with that C to every window."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -137,22 +138,23 @@ def _ignore_convergence() -> None:
 
 def _choose_penalty(tables: Sequence[LabelledTrials], random: np.random.Generator) -> float:
     """Choose C by the balanced log loss of held-out training trials."""
-    folds = [_deal_folds(table.labels, random) for table in tables]
+    folds = [deal_folds(table.labels, random) for table in tables]
     trials = sum(table.labels.size for table in tables)
     windows = max(1, SEARCH_ROWS // trials)
     losses = []
     for fold in range(SEARCH_FOLDS):
-        inside = [_take(t, f != fold) for t, f in zip(tables, folds, strict=True)]
-        outside = [_take(t, f == fold) for t, f in zip(tables, folds, strict=True)]
+        inside = [take_trials(t, f != fold) for t, f in zip(tables, folds, strict=True)]
+        outside = [take_trials(t, f == fold) for t, f in zip(tables, folds, strict=True)]
         fit_rows, read_rows = _rows(inside, windows=windows), _rows(outside, windows=windows)
         if read_rows[1].size and np.unique(fit_rows[1]).size > 1:
-            losses.append(_losses_along_path(*fit_rows, *read_rows))
+            losses.append(losses_along_path(*fit_rows, *read_rows))
     if not losses:
         return FALLBACK_PENALTY
     return PENALTIES[int(np.argmin(np.mean(losses, axis=0)))]
 
 
-def _take(table: LabelledTrials, chosen: np.ndarray) -> LabelledTrials:
+def take_trials(table: LabelledTrials, chosen: np.ndarray) -> LabelledTrials:
+    """Return the chosen trials of a subject."""
     return LabelledTrials(
         features=table.features[chosen],
         labels=table.labels[chosen],
@@ -161,7 +163,7 @@ def _take(table: LabelledTrials, chosen: np.ndarray) -> LabelledTrials:
     )
 
 
-def _deal_folds(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def deal_folds(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Deal the trials of every label round the folds, in random order."""
     order = random.permutation(labels.size)
     order = order[np.argsort(labels[order], kind="stable")]
@@ -170,9 +172,10 @@ def _deal_folds(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return folds
 
 
-def _losses_along_path(
+def losses_along_path(
     features: np.ndarray, labels: np.ndarray, held_out: np.ndarray, held_out_labels: np.ndarray
 ) -> list[float]:
+    """Return the held-out log-loss, weighting labels equally, for every C of `PENALTIES`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 

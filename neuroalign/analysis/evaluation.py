@@ -82,8 +82,9 @@ def evaluate(
         Subjects were recorded together: they share the split, and imputed trials are scored
         against the target's trial of the same id.
     baselines : sequence of str or "all"
-        Names from `BASELINES`: "raw counts", "PCA", "PCA + Procrustes", "multi-set CCA",
-        "SRM", "logit latents".
+        "spike counts" (the total of a window alone), "raw counts", "PCA", "PCA + Procrustes",
+        "multi-set CCA", "SRM" (shared response model), "logit latents" (each subject's own
+        classifier's log-odds).
     tune : mapping of names to grids, or "baselines"
         For each method (by name) the values to try of its parameters, all combinations of
         them, chosen inside the training trials of each fold. "baselines" takes the grids that

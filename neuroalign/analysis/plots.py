@@ -14,8 +14,10 @@ from neuroalign.analysis.plot_individuality import (
 from neuroalign.analysis.plot_latents import plot_latents, plot_trajectories
 from neuroalign.analysis.plot_quality import plot_quality
 from neuroalign.analysis.plot_scores import plot_score_matrix
+from neuroalign.analysis.plot_time import plot_decoding_over_time, plot_temporal_generalisation
 
 __all__ = [
+    "plot_decoding_over_time",
     "plot_deviation",
     "plot_evaluation",
     "plot_geometry",
@@ -25,6 +27,7 @@ __all__ = [
     "plot_quality",
     "plot_score_matrix",
     "plot_shared_bits",
+    "plot_temporal_generalisation",
     "plot_trajectories",
     "plot_unit_importance",
 ]

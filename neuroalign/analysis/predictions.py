@@ -105,11 +105,11 @@ def predict_labels(
     """
     train = labelled_trials(train_latents, label, argument="train_latents")
     test = labelled_trials(test_latents, label, argument="test_latents")
-    _check_tables(train, test)
+    check_tables(train, test)
     if not allow_overlap:
         assert_disjoint(train_latents, test_latents)
     classes = tuple(ordered_labels(name for table in train.values() for name in table.labels))
-    _warn_of_absent_labels(train, classes)
+    warn_of_absent_labels(train, classes)
 
     fitted: dict[tuple[str, ...], Any] = {}
 
@@ -139,12 +139,13 @@ def predict_labels(
     return Predictions(
         classes=classes,
         train_subjects=tuple(names),
-        trials={name: _read_trials(table, classes, fold) for name, table in test.items()},
+        trials={name: read_trials(table, classes, fold) for name, table in test.items()},
         probability=probability,
     )
 
 
-def _check_tables(train: Mapping[str, LabelledTrials], test: Mapping[str, LabelledTrials]) -> None:
+def check_tables(train: Mapping[str, LabelledTrials], test: Mapping[str, LabelledTrials]) -> None:
+    """Refuse subjects with one label, and train and test latents of different kinds."""
     if OTHERS in train or OTHERS in test:
         raise DataError(
             f"no subject may be called {OTHERS!r}, which names the pooled rest; rename it."
@@ -159,7 +160,8 @@ def _check_tables(train: Mapping[str, LabelledTrials], test: Mapping[str, Labell
             )
 
 
-def _warn_of_absent_labels(train: Mapping[str, LabelledTrials], classes: Sequence[str]) -> None:
+def warn_of_absent_labels(train: Mapping[str, LabelledTrials], classes: Sequence[str]) -> None:
+    """Name the labels that a subject's training trials lack."""
     for name, table in train.items():
         absent = [label for label in classes if label not in set(table.labels.tolist())]
         if absent:
@@ -172,7 +174,8 @@ def _warn_of_absent_labels(train: Mapping[str, LabelledTrials], classes: Sequenc
             )
 
 
-def _read_trials(table: LabelledTrials, classes: Sequence[str], fold: int) -> ReadTrials:
+def read_trials(table: LabelledTrials, classes: Sequence[str], fold: int) -> ReadTrials:
+    """Return what is known of a subject's test trials."""
     return ReadTrials(
         trials=table.trials,
         labels=table.labels,
@@ -266,7 +269,7 @@ def score_predictions(
     classes = np.array(predictions.classes, dtype=str)
     offset = 0
     for column, (subject, trials) in enumerate(predictions.trials.items()):
-        _check_scorable(subject, trials, predictions.classes)
+        check_scorable(subject, trials, predictions.classes)
         scores["chance"][column] = 1 / np.unique(trials.labels[trials.scored]).size
         flat = slice(offset, offset + trials.labels.size)
         offset = flat.stop
@@ -298,7 +301,8 @@ def score_predictions(
     return _as_dataset(predictions, scores)
 
 
-def _check_scorable(subject: str, trials: ReadTrials, classes: Sequence[str]) -> None:
+def check_scorable(subject: str, trials: ReadTrials, classes: Sequence[str]) -> None:
+    """Refuse a subject none of whose test trials can be scored."""
     if not trials.scored.any():
         raise DataError(
             f"expected test trials of subject {subject!r} with a label of the training "

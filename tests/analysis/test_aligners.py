@@ -402,6 +402,7 @@ def test_the_label_comes_from_the_spec_or_is_a_combination(rats: Trees) -> None:
 
 def test_every_candidate_is_an_estimator_that_can_be_made(rats: Trees) -> None:
     assert list(BASELINES) == [
+        "spike counts",
         "raw counts",
         "PCA",
         "PCA + Procrustes",
