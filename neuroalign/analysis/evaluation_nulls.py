@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,18 +10,19 @@ import numpy as np
 import xarray as xr
 
 from neuroalign.analysis.evaluation_tasks import PAIRED_LABEL, FoldResult, Plan, fit_fold
-from neuroalign.analysis.labels import Label, labels_as_text
+from neuroalign.analysis.labels import labels_as_text
 from neuroalign.analysis.predictions import pool_predictions
 from neuroalign.analysis.tuning import Grid
 from neuroalign.data.randomness import named_generator
-from neuroalign.schema import map_subjects
+from neuroalign.schema import iterate_subjects, map_subjects
 
 Fold = tuple[xr.DataTree, xr.DataTree]
+READ_LABEL = "permuted_label"  # what is decoded when labels are permuted before everything
 
 
 def model_null(
     windows: xr.DataTree,
-    make_folds: Callable[[xr.DataTree], Sequence[Fold]],
+    folds: Sequence[Fold],
     model: Any,
     grid: Grid,
     plan: Plan,
@@ -38,8 +39,8 @@ def model_null(
     ----------
     windows : DataTree
         All trials.
-    make_folds : callable
-        Splits a tree as the evaluation does.
+    folds : sequence of (train, test)
+        The splits of the evaluation, which stay as they are.
     model, grid, plan
         As in `fit_fold`; settings are chosen anew for every permutation.
     permutations : int
@@ -61,26 +62,23 @@ def model_null(
     """
     from neuroalign.analysis.evaluation_scores import headline
 
+    asked = replace(
+        plan,
+        fit_label=PAIRED_LABEL,
+        label=READ_LABEL if permute_classifier else plan.label,
+        imputation=False,
+    )
     tasks: list[tuple[str, Any]] = []
-    counts = []
     for permutation in range(permutations):
-        tree = permute_before_fit(windows, plan.fit_label, plan.seed, permutation)
-        asked = replace(
-            plan,
-            fit_label=PAIRED_LABEL,
-            label=PAIRED_LABEL if permute_classifier else plan.label,
-            imputation=False,
-        )
-        folds = make_folds(tree)
-        counts.append(len(folds))
-        tasks += [
-            (f"{name}, permutation {permutation}", (fit_fold, (model, grid, fold, asked), {"number": n}))
-            for n, fold in enumerate(folds)
-        ]  # fmt: skip
+        labels = permuted_labels(windows, plan, permutation, folds)
+        for number, fold in enumerate(folds):
+            given = tuple(with_labels(side, labels) for side in fold)
+            call = (fit_fold, (model, grid, given, asked), {"number": number})
+            tasks.append((f"{name}, permutation {permutation}", call))
     done = iter(run(tasks))
     null = np.full((observed.sizes["scope"], permutations), np.nan)
-    for permutation, number in enumerate(counts):
-        pooled = pool_predictions([next(done).predictions for _ in range(number)])
+    for permutation in range(permutations):
+        pooled = pool_predictions([next(done).predictions for _ in folds])
         scores = headline(pooled, permutations=0, bootstraps=0, seed=plan.seed)
         null[:, permutation] = scores["headline"].sel(level="trial").values
     seen = observed.sel(level="trial").values
@@ -92,14 +90,49 @@ def model_null(
     )
 
 
-def permute_before_fit(
-    windows: xr.DataTree, label: Label, seed: int, permutation: int
+def permuted_labels(
+    windows: xr.DataTree, plan: Plan, permutation: int, folds: Sequence[Fold] = ()
+) -> dict[str, dict[Any, tuple[str, str]]]:
+    """Deal the labels of each subject's trials out anew, among trials tested in the same fold.
+
+    Every fold, and what is never tested, keeps its number of trials of each label, as the
+    splits were made to. What trials are paired by and what is decoded move together. Subjects
+    that were recorded together share trials and so share the permutation.
+
+    Returns
+    -------
+    dict
+        For every subject and trial id, the new label to pair by and the new label to decode.
+    """
+    dealt = {}
+    for subject, data in iterate_subjects(windows):
+        who = "" if plan.simultaneous else subject
+        random = named_generator(plan.seed, "model null", str(permutation), who)
+        trials = data["trial"].values
+        block = np.full(trials.size, -1)
+        for number, (_, test) in enumerate(folds):
+            if subject in test.children:
+                tested = test.children[subject].to_dataset()["trial"].values
+                block[np.isin(trials, tested)] = number
+        order = np.arange(trials.size)
+        for number in np.unique(block):
+            members = np.flatnonzero(block == number)
+            order[members] = random.permutation(members)
+        paired = labels_as_text(data, plan.fit_label, subject=subject)[order]
+        read = labels_as_text(data, plan.label, subject=subject)[order]
+        pairs = zip(paired.tolist(), read.tolist(), strict=True)
+        dealt[subject] = dict(zip(trials.tolist(), pairs, strict=True))
+    return dealt
+
+
+def with_labels(
+    tree: xr.DataTree, labels: Mapping[str, Mapping[Any, tuple[str, str]]]
 ) -> xr.DataTree:
-    """Add labels permuted over the trials of each subject, as coordinate "paired_label"."""
+    """Add the permuted labels to the trials of a tree."""
 
-    def permute(subject: str, data: xr.Dataset) -> xr.Dataset:
-        values = labels_as_text(data, label, subject=subject)
-        random = named_generator(seed, "model null", str(permutation), subject)
-        return data.assign_coords({PAIRED_LABEL: ("trial", random.permutation(values))})
+    def relabel(subject: str, data: xr.Dataset) -> xr.Dataset:
+        found = [labels[subject][trial] for trial in data["trial"].values.tolist()]
+        paired, read = (np.array(column, dtype=str) for column in zip(*found, strict=True))
+        return data.assign_coords({PAIRED_LABEL: ("trial", paired), READ_LABEL: ("trial", read)})
 
-    return map_subjects(windows, permute)
+    return map_subjects(tree, relabel)

@@ -259,6 +259,8 @@ def score_left_out(
     shape = (len(read), len(SCOPES), len(subjects))
     share, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
     for row, (label, folds) in enumerate(read.items()):
+        if not folds:
+            continue
         pooled = pool_predictions(folds)
         classes = np.array(pooled.classes, dtype=str)
         for column, subject in enumerate(subjects):

@@ -190,7 +190,7 @@ def fit_without_label(
     *,
     value: str,
     number: int,
-) -> Predictions:
+) -> Predictions | None:
     """Fit with one label unpaired, and read its test trials with classifiers that know it.
 
     The classifiers see the labels of all training trials: the question is whether the trials
@@ -206,10 +206,22 @@ def fit_without_label(
         As in `fit_fold`.
     value : str
         The label that is left out.
+
+    Returns
+    -------
+    Predictions or None
+        None if the fold has no test trial of that label.
     """
     from sklearn.base import clone
 
     train, test = (leave_label_unpaired(part, plan.label, value) for part in fold)
+    asked = {
+        name: data.isel(trial=labels_as_text(data, plan.label, subject=name) == value)
+        for name, data in iterate_subjects(test)
+    }
+    tested = {name: data for name, data in asked.items() if data.sizes["trial"]}
+    if not tested:
+        return None
     unfitted = clone(model).set_params(**settings)
     if "allow_missing" in unfitted.get_params(deep=False):
         unfitted.set_params(allow_missing=True)
@@ -217,14 +229,9 @@ def fit_without_label(
         warnings.simplefilter("ignore", NeuroAlignWarning)
         fitted = unfitted.fit(train, label=PAIRED_LABEL)
 
-    asked = {
-        name: data.isel(trial=labels_as_text(data, plan.label, subject=name) == value)
-        for name, data in iterate_subjects(test)
-    }
-    tested = build_tree({name: data for name, data in asked.items() if data.sizes["trial"]})
     return predict_labels(
         fitted.transform(train),
-        fitted.transform(tested),
+        fitted.transform(build_tree(tested)),
         label=plan.label,
         classifier=plan.classifier,
         random_state=plan.seed,

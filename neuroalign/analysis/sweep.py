@@ -21,6 +21,7 @@ from neuroalign.analysis.statistics import check_count
 from neuroalign.analysis.tuning import Grid, grid_candidates
 from neuroalign.data.randomness import resolve_seed
 from neuroalign.data.splits import split_trials
+from neuroalign.data.windows import lags_per_window
 from neuroalign.errors import DataError, NeuroAlignError, ParameterError
 from neuroalign.schema import iterate_subjects, validate
 
@@ -32,6 +33,7 @@ __all__ = ["sweep"]
 FORMAT: Final = "neuroalign sweep"
 MANIFEST: Final = "sweep.json"
 TABLE: Final = "table.csv"
+DO_NOT_MATTER: Final = ("random_state", "verbose")  # the sweep sets the one, nobody sees the other
 Progress = Callable[[str], None]
 
 
@@ -42,11 +44,14 @@ class Task:
     model: str
     settings: Mapping[str, Any]
     seed: int
+    other: str = ""  # the model's other settings
 
     @property
     def key(self) -> str:
         """A name that depends on what is fitted and on nothing else."""
-        said = json.dumps([self.model, dict(self.settings), self.seed], sort_keys=True, default=str)
+        said = json.dumps(
+            [self.model, dict(self.settings), self.seed, self.other], sort_keys=True, default=str
+        )
         return hashlib.sha256(said.encode("utf-8")).hexdigest()[:16]
 
 
@@ -136,11 +141,13 @@ def sweep(
     given = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
     tasks = list(_tasks(given, grid, seeds))
     folder = Path(out)
+    check_test_size(test_size)
     asked = {
         "label": label_name(label),
         "test_size": test_size,
         "simultaneous": simultaneous,
         "imputation": imputation,
+        "classifier": "default" if classifier is None else repr(classifier),
         "data": data_fingerprint(windows, label),
     }
     _open(folder, asked)
@@ -156,9 +163,21 @@ def _tasks(
 ) -> Iterator[Task]:
     by_model = _grids(models, grid)
     for name, model in models.items():
+        other = _other_settings(model, by_model[name])
         for settings in grid_candidates(model, by_model[name]):
             for seed in seeds:
-                yield Task(name, settings, resolve_seed(int(seed)))
+                yield Task(name, settings, resolve_seed(seed), other)
+
+
+def _other_settings(model: Any, grid: Grid) -> str:
+    """Write down the settings that the grid leaves alone, as far as text can tell them apart."""
+    plain = (type(None), bool, int, float, str, tuple, list, dict)
+    kept = {
+        name: value
+        for name, value in sorted(model.get_params(deep=False).items())
+        if name not in {*grid, *DO_NOT_MATTER} and type(value) in plain
+    }
+    return f"{type(model).__qualname__} {kept!r}"
 
 
 def _grids(
@@ -188,12 +207,29 @@ def data_fingerprint(windows: xr.DataTree, label: Label) -> str:
         parts = (name, data["unit"].values, data["trial"].values)
         for part in (*parts, labels_as_text(data, label, subject=name), data["window"].values):
             digest.update(repr(np.asarray(part).tolist()).encode("utf-8"))
+        digest.update(f"{lags_per_window(data)}".encode())
         digest.update(np.ascontiguousarray(data["counts"].values).tobytes())
     return digest.hexdigest()[:16]
 
 
+def check_test_size(test_size: object) -> None:
+    """Refuse a share of test trials that is none.
+
+    Raises
+    ------
+    ParameterError
+        If it is no number between 0 and 1.
+    """
+    if not isinstance(test_size, float | np.floating) or not 0 < test_size < 1:
+        raise ParameterError(
+            f"test_size must be a share of trials between 0 and 1, got {test_size!r}."
+        )
+
+
 def _open(folder: Path, asked: Mapping[str, Any]) -> None:
     manifest = folder / MANIFEST
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; name a new folder.")
     if not manifest.exists():
         if folder.exists() and any(folder.iterdir()):
             raise DataError(f"{folder} holds other files than a sweep; name a new folder.")

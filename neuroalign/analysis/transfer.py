@@ -275,11 +275,17 @@ def score_variable(
 
 def correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return Pearson's correlation along the last axis; 0 where one of the two is constant."""
-    first = first - first.mean(axis=-1, keepdims=True)
-    second = second - second.mean(axis=-1, keepdims=True)
+    first, second = _unit_free(first), _unit_free(second)
     scale = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
     product = (first * second).sum(axis=-1)
     return np.asarray(np.where(scale > 1e-12, product / np.where(scale > 1e-12, scale, 1.0), 0.0))
+
+
+def _unit_free(values: np.ndarray) -> np.ndarray:
+    """Centre values and divide them by the largest there is: constants are told by share."""
+    centred = values - values.mean(axis=-1, keepdims=True)
+    largest = float(np.abs(values).max(initial=0.0))
+    return np.asarray(centred / largest if largest > 0 else centred)
 
 
 def _permutation_p(

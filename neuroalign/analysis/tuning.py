@@ -119,11 +119,22 @@ def grid_candidates(model: Any, grid: Grid) -> list[dict[str, Any]]:
             f"tune names {', '.join(map(repr, unknown))}, which {type(model).__name__} does not "
             f"have; it has {', '.join(sorted(known)) or 'none'}."
         )
-    empty = [name for name, values in grid.items() if isinstance(values, str) or not len(values)]
+    empty = [name for name, values in grid.items() if not _is_list(values)]
     if empty:
         raise ParameterError(f"tune expects a list of values for {', '.join(map(repr, empty))}.")
-    combinations = itertools.product(*grid.values())
+    combinations = itertools.product(*([_plain(v) for v in values] for values in grid.values()))
     return [dict(zip(grid, values, strict=True)) for values in combinations]
+
+
+def _is_list(values: object) -> bool:
+    if isinstance(values, np.ndarray):
+        return values.ndim == 1 and values.size > 0
+    return isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+
+
+def _plain(value: Any) -> Any:
+    """Turn a number of numpy into the Python number it is, which JSON can write."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _score_candidate(

@@ -11,10 +11,12 @@ import typer
 import neuroalign
 from neuroalign.cli.decode import decode_command
 from neuroalign.cli.demo import demo_command
+from neuroalign.cli.evaluate import evaluate_command
 from neuroalign.cli.fit import fit_command
 from neuroalign.cli.impute import impute_command
 from neuroalign.cli.inspect import inspect_command
 from neuroalign.cli.plot import plot_command
+from neuroalign.cli.sweep import sweep_command
 
 EXAMPLES: Final = {
     "inspect": (
@@ -29,6 +31,15 @@ EXAMPLES: Final = {
     "decode": ("neuroalign decode run", "neuroalign decode run --folds 5 --permutations 5000"),
     "impute": ("neuroalign impute run", "neuroalign impute run --source stella --target mitt"),
     "plot": ("neuroalign plot run", "neuroalign plot run --color subject --projection umap"),
+    "evaluate": (
+        "neuroalign evaluate mine.yaml data/ --out scores --sharing mm-vamp,independent",
+        "neuroalign evaluate mine.yaml data/ --out scores --baselines all --tune beta=0.1,0.3,1",
+        "neuroalign evaluate mine.yaml data/ --out scores --model-permutations 100 --jobs 4",
+    ),
+    "sweep": (
+        "neuroalign sweep mine.yaml data/ --out sweep --grid beta=0.1,0.3,1 --seeds 0,1,2",
+        "neuroalign sweep mine.yaml data/ --out sweep --grid sharing=mm-vamp,independent",
+    ),
     "demo": ("neuroalign demo", "neuroalign demo --out small --quick"),
 }
 TOUR: Final = (
@@ -38,6 +49,8 @@ TOUR: Final = (
     "neuroalign decode run                     read labels, within and across subjects",
     "neuroalign impute run                     what other subjects' units would have done",
     "neuroalign plot run                       draw the figures again",
+    "neuroalign evaluate SPEC FILE.nwb ...     models and baselines, with nulls and a report",
+    "neuroalign sweep SPEC FILE.nwb ...        many settings and seeds, one table",
 )
 
 
@@ -64,6 +77,8 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "decode": decode_command,
     "impute": impute_command,
     "plot": plot_command,
+    "evaluate": evaluate_command,
+    "sweep": sweep_command,
     "demo": demo_command,
 }
 for _name, _command in COMMANDS.items():

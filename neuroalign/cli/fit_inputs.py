@@ -6,10 +6,10 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 import neuroalign
 from neuroalign.cli.options import differing_keys, parse_paths
@@ -30,6 +30,38 @@ if TYPE_CHECKING:
 LIBRARIES: Final = ("torch", "numpy", "xarray", "pandas", "scikit-learn", "h5py", "pynwb")
 # these have options of their own
 OPTIONS: Final = {"random_state": "--seed", "device": "--device", "verbose": "no option"}
+
+
+class Sources(Protocol):
+    """What is to be read, as far as reading must know it."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files, folders or patterns, or `SUBJECT=FILE`."""
+
+    @property
+    def sessions(self) -> str:
+        """What to do about several files of one subject: "error" or "concatenate"."""
+
+
+class ModelChoice(Protocol):
+    """Which model is wanted, as far as building it must know it."""
+
+    @property
+    def recipe(self) -> str:
+        """Which of the spec's recipes."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Model arguments that take precedence over the recipe's."""
+
+    @property
+    def seed(self) -> int:
+        """Of the fit."""
+
+    @property
+    def device(self) -> str:
+        """Where to fit."""
 
 
 @dataclass(frozen=True)
@@ -139,19 +171,19 @@ def prepare_inputs(request: FitRequest) -> FitInputs:
     NeuroAlignError
         If spec, files, label or model arguments are not what a fit needs.
     """
+    from neuroalign.cli.console import is_watched
     from neuroalign.data.quality import quality_report
     from neuroalign.data.specs import load_spec
     from neuroalign.data.splits import split_trials
-    from neuroalign.data.windows import slide_windows
     from neuroalign.preparation import resolve_label
 
     spec = load_spec(request.spec)
-    model = _build_model(spec, request)
+    model = build_model(spec, request, verbose=is_watched())
     started = time.monotonic()
-    windows = slide_windows(_read(spec, request))
+    windows = read_windows(spec, request)
     seconds = time.monotonic() - started
     label = resolve_label(dict(iterate_subjects(windows)), request.label)
-    _check_labels(windows, label, model)
+    check_model_labels(windows, label, model)
     report = quality_report(windows, label)
     train, test = split_trials(
         windows,
@@ -163,52 +195,78 @@ def prepare_inputs(request: FitRequest) -> FitInputs:
     return FitInputs(spec, windows, train, test, report, label, model, seconds)
 
 
-def _build_model(spec: DataSpec, request: FitRequest) -> SharedLatentModel:
-    from neuroalign.cli.console import is_watched
+def build_model(spec: DataSpec, choice: ModelChoice, *, verbose: bool = False) -> SharedLatentModel:
+    """Build the model of a recipe with the arguments that were set.
+
+    Raises
+    ------
+    NeuroAlignError
+        If there is no such recipe or argument, or a value makes no sense.
+    """
     from neuroalign.construction import resolve_device
     from neuroalign.model import SharedLatentModel
     from neuroalign.settings import check_settings
 
-    known = SharedLatentModel().get_params()
-    for name in request.settings:
-        if name in OPTIONS:
-            raise ParameterError(f"--set does not take {name!r}; use {OPTIONS[name]}.")
-        if name not in known:
-            raise ParameterError(
-                f"--set {name}: the model has no argument {name!r}.{close_match(name, known)} "
-                f"It has: {', '.join(sorted(set(known) - set(OPTIONS)))}."
-            )
-    model = SharedLatentModel.from_recipe(spec, request.recipe)
-    listed = {n: _as_list(v) for n, v in request.settings.items() if n.endswith("_hidden")}
+    check_names(choice.settings, "--set")
+    model = SharedLatentModel.from_recipe(spec, choice.recipe)
     model.set_params(
-        **{**request.settings, **listed},
-        random_state=request.seed,
-        device=request.device,
-        verbose=is_watched(),
+        **{name: as_argument(name, value) for name, value in choice.settings.items()},
+        random_state=choice.seed,
+        device=choice.device,
+        verbose=verbose,
     )
     check_settings(model.get_params(deep=False))
-    resolve_device(request.device)
+    resolve_device(choice.device)
     return model
 
 
-def _as_list(value: Any) -> Any:
+def check_names(names: Iterable[str], option: str) -> None:
+    """Refuse what is no argument of the model, and what has an option of its own.
+
+    Raises
+    ------
+    ParameterError
+        The message begins with the option.
+    """
+    from neuroalign.model import SharedLatentModel
+
+    known = SharedLatentModel().get_params()
+    for name in names:
+        if name in OPTIONS:
+            raise ParameterError(f"{option} does not take {name!r}; use {OPTIONS[name]}.")
+        if name not in known:
+            raise ParameterError(
+                f"{option} {name}: the model has no argument {name!r}.{close_match(name, known)} "
+                f"It has: {', '.join(sorted(set(known) - set(OPTIONS)))}."
+            )
+
+
+def as_argument(name: str, value: Any) -> Any:
     """Let `encoder_hidden=64` mean one hidden layer."""
-    return value if isinstance(value, str | list) else [value]
+    listed = name.endswith("_hidden") and not isinstance(value, str | list)
+    return [value] if listed else value
 
 
-def _read(spec: DataSpec, request: FitRequest) -> xr.DataTree:
-    """Read NWB files, or the published arrays of the odor-sequence task, into bins."""
+def read_windows(spec: DataSpec, sources: Sources) -> xr.DataTree:
+    """Read NWB files, or the published arrays of the odor-sequence task, into windowed bins.
+
+    Raises
+    ------
+    NeuroAlignError
+        If the files are not what the spec says.
+    """
     from neuroalign.cli.console import is_watched
     from neuroalign.data.binning import bin_spikes
     from neuroalign.data.nwb import read_nwb
     from neuroalign.data.odor_sequence import read_odor_sequence
+    from neuroalign.data.windows import slide_windows
 
-    paths = parse_paths(request.paths)
+    paths = parse_paths(sources.paths)
     if isinstance(paths, list) and len(paths) == 1 and _holds_arrays(Path(paths[0])):
-        return read_odor_sequence(paths[0], spec)
-    sessions = cast(Literal["error", "concatenate"], request.sessions)
+        return slide_windows(read_odor_sequence(paths[0], spec))
+    sessions = cast(Literal["error", "concatenate"], sources.sessions)
     recordings = read_nwb(paths, spec, sessions=sessions, progress=is_watched())
-    return bin_spikes(recordings)
+    return slide_windows(bin_spikes(recordings))
 
 
 def _holds_arrays(path: Path) -> bool:
@@ -217,7 +275,16 @@ def _holds_arrays(path: Path) -> bool:
     return path.is_dir() and any(path.glob(f"*/*{INFO_SUFFIX}"))
 
 
-def _check_labels(windows: xr.DataTree, label: str | list[str], model: SharedLatentModel) -> None:
+def check_model_labels(
+    windows: xr.DataTree, label: str | list[str], model: SharedLatentModel
+) -> None:
+    """Refuse labels by which the model cannot pair trials, and subjects cut differently.
+
+    Raises
+    ------
+    NeuroAlignError
+        The message says what is missing where.
+    """
     from neuroalign.bridge import labels_of
     from neuroalign.preparation import check_labels, common_geometry
 
@@ -229,8 +296,6 @@ def _check_labels(windows: xr.DataTree, label: str | list[str], model: SharedLat
 
 def manifest_of(request: FitRequest, inputs: FitInputs) -> dict[str, Any]:
     """Return what the run's manifest says before the fit."""
-    datasets = dict(iterate_subjects(inputs.windows))
-    first = next(iter(datasets.values()))
     return {
         "status": "fitting",
         "command": request.command(),
@@ -245,9 +310,21 @@ def manifest_of(request: FitRequest, inputs: FitInputs) -> dict[str, Any]:
             "settings": dict(request.settings),
         },
         "label": inputs.label,
+        "remarks": inputs.report.remarks,
+        **describe_windows(inputs.windows),
+        "versions": versions(),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "seconds": {"read": round(inputs.seconds, 1)},
+    }
+
+
+def describe_windows(windows: xr.DataTree) -> dict[str, Any]:
+    """Say what was read from where, and how it was cut, as a manifest holds it."""
+    datasets = dict(iterate_subjects(windows))
+    first = next(iter(datasets.values()))
+    return {
         "subjects": list(datasets),
         "sources": {name: _sources(data) for name, data in datasets.items()},
-        "remarks": inputs.report.remarks,
         "frames": {name: float(data.attrs["frame_start"]) for name, data in datasets.items()},
         "bins": {
             "bin_width": float(first.attrs["bin_width"]),
@@ -256,9 +333,6 @@ def manifest_of(request: FitRequest, inputs: FitInputs) -> dict[str, Any]:
             "window_step": float(first.attrs["window_step"]),
             "windows": first.sizes["window"],
         },
-        "versions": versions(),
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "seconds": {"read": round(inputs.seconds, 1)},
     }
 
 

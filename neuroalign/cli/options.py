@@ -72,6 +72,121 @@ def _as_number(value: Any) -> Any:
         return value
 
 
+def as_yaml(value: Any) -> str:
+    """Write a value as `parse_settings` reads it, on one line.
+
+    Examples
+    --------
+    >>> as_yaml(None), as_yaml([8, 8]), as_yaml("mm-vamp")
+    ('null', '[8, 8]', 'mm-vamp')
+    """
+    import yaml
+
+    # a flow style on one line; scalars end with a document mark that is cut off
+    return str(yaml.safe_dump(value, default_flow_style=True, width=10**6)).partition("\n")[0]
+
+
+def parse_grid(assignments: Sequence[str], option: str) -> dict[str, list[Any]]:
+    """Read values to try of model arguments, such as `beta=0.1,0.3` or `n_latents=4,8`.
+
+    Parameters
+    ----------
+    assignments : list of str
+        `NAME=VALUE,VALUE`, each value written as for `--set`.
+    option : str
+        The option's name, for messages.
+
+    Returns
+    -------
+    dict
+        Argument to its values.
+
+    Raises
+    ------
+    ParameterError
+        If one is no assignment, cannot be read, or a name or a value comes twice.
+
+    Examples
+    --------
+    >>> parse_grid(["beta=1e-3,0.1", "encoder_hidden=[64, 64],[]"], "--grid")
+    {'beta': [0.001, 0.1], 'encoder_hidden': [[64, 64], []]}
+    """
+    import yaml
+
+    grid: dict[str, list[Any]] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier() or not text.strip(" ,"):
+            raise ParameterError(
+                f"{option} expects NAME=VALUE,VALUE such as beta=0.1,0.3, got {assignment!r}; put "
+                "it in quotes if it holds spaces."
+            )
+        if name in grid:
+            raise ParameterError(f"{option} gives {name!r} twice; give all its values at once.")
+        try:
+            values = [_as_number(value) for value in yaml.safe_load(f"[{text}]")]
+        except yaml.YAMLError as problem:
+            raise ParameterError(f"{option} {assignment!r} is not readable as YAML.") from problem
+        twice = [value for number, value in enumerate(values) if value in values[:number]]
+        if twice:
+            raise ParameterError(f"{option} {name} has {as_yaml(twice[0])} twice; give it once.")
+        grid[name] = values
+    return grid
+
+
+def parse_names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Read names that stand behind commas, behind options that repeat, or both, each once.
+
+    Examples
+    --------
+    >>> parse_names(["A, B", "C", "A"])
+    ('A', 'B', 'C')
+    """
+    parts = (part.strip() for text in given or () for part in text.split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds such as `0,1,2` or `0-4`.
+
+    Raises
+    ------
+    ParameterError
+        If one is no whole number of at least 0, or comes twice.
+
+    Examples
+    --------
+    >>> parse_seeds("0-2,7")
+    (0, 1, 2, 7)
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        whole = first.isdecimal() and (not dash or last.isdecimal())
+        if not whole or (dash and int(last) < int(first)):
+            raise ParameterError(
+                f"--seeds expects whole numbers such as 0,1,2 or 0-4, got {text!r}."
+            )
+        seeds += range(int(first), int(last if dash else first) + 1)
+    if len(set(seeds)) < len(seeds):
+        raise ParameterError(f"--seeds names a seed twice in {text!r}; give each once.")
+    return tuple(seeds)
+
+
+def parse_jobs(value: int) -> int:
+    """Check a number of processes: -1 for all cores.
+
+    Raises
+    ------
+    ParameterError
+        If it is 0 or below -1.
+    """
+    if value >= 1 or value == -1:
+        return value
+    raise ParameterError(f"--jobs must be a number of processes, or -1 for all cores, got {value}.")
+
+
 def parse_label(names: Sequence[str] | None) -> str | list[str] | None:
     """Return one label's name as text, several as a list, none as None."""
     if not names:
@@ -99,6 +214,19 @@ def parse_test_size(value: float) -> float | int:
     raise ParameterError(
         f"--test-size must be a share between 0 and 1 or a number of trials, got {value:g}."
     )
+
+
+def parse_share(value: float) -> float:
+    """Check a share of test trials.
+
+    Raises
+    ------
+    ParameterError
+        If it is none.
+    """
+    if 0 < value < 1:
+        return value
+    raise ParameterError(f"--test-size must be a share of trials between 0 and 1, got {value:g}.")
 
 
 def parse_paths(given: Sequence[str]) -> list[str] | dict[str, list[str]]:
