@@ -231,32 +231,37 @@ def plot_sweep(table: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[Any]:
     number = next((name for name in names if is_numeric(done[name])), None)
     shown = number or (names[0] if names else None)
     others = [name for name in names if name != shown]
-    lines = [setting_text(row, others) for row in done[others].to_dict("records")]
+    lines = [setting_text(row, others) for row in done.to_dict("records")]
     colors = label_colors(list(dict.fromkeys(lines)))
     panels = axes_row(None, len(SCOPES), size=(3.6, 3.0), sharex=True, sharey=True)
-    places = _places(done[shown] if shown else done["model"], numeric=number is not None)
+    values = done[shown] if shown else done["model"]
+    rows = done.assign(_line=lines, _place=_places(values, numeric=number is not None))
     for panel, scope in zip(panels, SCOPES, strict=True):
-        one = done.assign(_line=lines, _place=places)
-        for line, color in colors.items():
-            part = one[one["_line"] == line]
-            means = part.groupby("_place")[f"{scope}_trial"].mean()
-            style = "-" if number is not None else "none"  # names have no order to follow
-            panel.plot(
-                means.index, means.values, color=color, marker="_", markersize=14, linestyle=style
-            )
-            panel.plot(
-                part["_place"], part[f"{scope}_trial"], "o", color=color, markersize=4, alpha=0.6
-            )
+        _draw_seeds(panel, rows, f"{scope}_trial", colors, joined=number is not None)
         panel.axhline(done["chance"].mean(), color="0.4", linestyle="--", linewidth=1)
         panel.set_title(scope)
         panel.set_xlabel(shown or "")
-        _scale(panel, done[shown] if shown else done["model"], numeric=number is not None)
+        _scale(panel, values, numeric=number is not None)
         tidy(panel)
     panels[0].set_ylabel("balanced accuracy per trial")
     handles = [line_handle(color, line) for line, color in colors.items() if line]
     handles.append(line_handle("0.4", "chance", style="--"))
     legend_outside(panels[-1], title=", ".join(others) or None, handles=handles)
     return panels
+
+
+def _draw_seeds(
+    panel: Axes, rows: pd.DataFrame, column: str, colors: dict[str, Any], *, joined: bool
+) -> None:
+    """Draw a point per fit and the means over seeds; names, which have no order, are not joined."""
+    for line, color in colors.items():
+        part = rows[rows["_line"] == line]
+        means = part.groupby("_place")[column].mean()
+        style = "-" if joined else "none"
+        panel.plot(
+            means.index, means.to_numpy(), color=color, marker="_", markersize=14, linestyle=style
+        )
+        panel.plot(part["_place"], part[column], "o", color=color, markersize=4, alpha=0.6)
 
 
 def is_numeric(values: pd.Series[Any]) -> bool:

@@ -233,7 +233,7 @@ def _decoder_null(about: Mapping[str, Any], label: str) -> str:
         "subject and fold, models and classifiers stay as they are. A small p rules out that what "
         f"was read from these latents agrees with {label} by chance. It does not rule out that "
         "latents of different subjects agree by accident: even subjects fitted apart can pass it. "
-        f"Only the model null takes that in.{approximate}"
+        f"Only a model null whose classifiers see the true labels takes that in.{approximate}"
     )
 
 
@@ -257,7 +257,7 @@ def _model_null(about: Mapping[str, Any], label: str) -> str:
         "classifiers and scores see the permuted labels too. A small p, within or across, rules "
         f"out that the whole procedure finds so much where {label} has nothing to do with the "
         "activity, with leaks from training to test trials and the choice of settings included. "
-        "It does not tell pairing from what subjects share anyway; for that, let classifiers see "
+        "It does not tell pairing from accident or from what subjects share anyway; for that, let classifiers see "
         "the true labels (`--model-null fit`)."
     )
 

@@ -207,7 +207,7 @@ def test_report_says_what_the_numbers_can_tell(evaluated, evaluation):
         assert markdown_table(table(evaluation)) in text
     assert "pairing by odor gives odor away" in text
     assert 'also reached by "logit latents", the log-odds' in text
-    assert "Only the model null takes that in" in text
+    assert "Only a model null whose classifiers see the true labels takes that in" in text
     assert "*Decoder null* (50 permutations, smallest possible p 0.02)" in text
     assert "*Model null* (1 permutations, smallest possible p 0.5)" in text
     assert "| mitt | 6 | 0 |" in text
