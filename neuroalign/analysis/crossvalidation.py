@@ -46,8 +46,8 @@ def cross_validate(
     folds, so they count every trial once; the accuracy of each fold stands beside them, since
     folds share training trials and their spread is no standard error. Labels are permuted
     within folds only, because a fold's trials were read by one classifier. These p-values are
-    approximate: folds train on one another's test trials, and of noise data sets 8 to 9 % have
-    p ≤ 0.05; `evaluate` with the model null is exact.
+    approximate: folds train on one another's test trials, and of noise data sets 5 to 12 %
+    have p ≤ 0.05; `evaluate` with the model null is exact.
 
     Parameters
     ----------

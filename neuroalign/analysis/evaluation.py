@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 import xarray as xr
 
-from neuroalign.analysis.aligners import BASELINES
 from neuroalign.analysis.evaluation_nulls import model_null
 from neuroalign.analysis.evaluation_result import Evaluation
 from neuroalign.analysis.evaluation_scores import score_left_out, score_method
+from neuroalign.analysis.evaluation_setup import (
+    Fold,
+    Models,
+    chosen_grids,
+    chosen_methods,
+    chosen_variables,
+    labels_left_out,
+    make_folds,
+)
 from neuroalign.analysis.evaluation_tasks import FoldResult, Plan, fit_fold, fit_without_label
-from neuroalign.analysis.labels import Label, label_name, labels_as_text, ordered_labels
+from neuroalign.analysis.labels import Label, label_name
 from neuroalign.analysis.predictions import Predictions
 from neuroalign.analysis.statistics import check_count
 from neuroalign.analysis.transfer import pool_variables, regress_variable, score_variable
-from neuroalign.analysis.tuning import Grid, grid_candidates
+from neuroalign.analysis.tuning import Grid
 from neuroalign.data.randomness import RandomState, resolve_seed
-from neuroalign.data.splits import assert_disjoint, kfold_trials, split_trials
-from neuroalign.errors import DataError, ParameterError
-from neuroalign.schema import iterate_subjects, validate
+from neuroalign.errors import ParameterError
+from neuroalign.schema import validate
 
 __all__ = ["Evaluation", "evaluate"]
 
-Fold = tuple[xr.DataTree, xr.DataTree]
-Models = Any | Mapping[str, Any]
 Progress = Callable[[str], None]
 MODEL_NULLS: Final = ("fit", "fit and classifier")
 
@@ -79,8 +84,8 @@ def evaluate(
         The share of test trials of a single split (between 0 and 1), or a number of folds, or
         the splits themselves, which test no trial twice. With several folds the decoder null
         is approximate: folds train on one another's test trials, which permuting the labels
-        of their predictions leaves out, and 8 to 9 % of noise data sets came out at
-        p ≤ 0.05. The model null with "fit and classifier" is exact.
+        of their predictions leaves out, and 5 to 12 % of noise data sets, depending on the
+        classifier, came out at p ≤ 0.05. The model null with "fit and classifier" is exact.
     simultaneous : bool
         Subjects were recorded together: they share the split, and imputed trials are scored
         against the target's trial of the same id.
@@ -99,7 +104,8 @@ def evaluate(
     leave_label_out : sequence of str or "all"
         Labels (as text) to leave out of the pairing, one after the other: in an additional fit
         their trials meet no other subject, and their test trials are then read with
-        classifiers of the other subjects that know all labels.
+        classifiers of the other subjects that know all labels. These fits pair by `label`,
+        whatever `fit_label` is.
     transfer : str or sequence of str
         Trial coordinates with numbers, which no trial was paired by; see `read_variable`.
         Averages of what trials were paired by (`fit_label`) are taken away first.
@@ -163,11 +169,11 @@ def evaluate(
         )
     validate(windows, "windowed", argument="windows")
     seed = resolve_seed(random_state)
-    methods = _methods(models, baselines)
-    grids = _grids(methods, tune)
+    methods = chosen_methods(models, baselines)
+    grids = chosen_grids(methods, tune)
     folds = make_folds(windows, cv, label=label, simultaneous=simultaneous, seed=seed)
-    left_out = _labels_left_out(windows, label, leave_label_out)
-    variables = _variables(windows, transfer)
+    left_out = labels_left_out(windows, label, leave_label_out)
+    variables = chosen_variables(windows, transfer)
     plan = Plan(
         label=label,
         fit_label=label if fit_label is None else fit_label,
@@ -237,134 +243,6 @@ def _silent(line: str) -> None:
 
 def _numbered(number: int, keep_latents: bool) -> dict[str, Any]:
     return {"number": number, "keep_latents": keep_latents}
-
-
-def _methods(models: Models, baselines: Sequence[str] | Literal["all"]) -> dict[str, Any]:
-    given = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
-    for name, model in given.items():
-        if not all(hasattr(model, part) for part in ("get_params", "fit", "transform")):
-            raise ParameterError(
-                f"model {name!r} must be an estimator with get_params, fit and transform, got "
-                f"{type(model).__name__}; pass for example SharedLatentModel()."
-            )
-    names = list(BASELINES) if baselines == "all" else list(baselines)
-    unknown = [name for name in names if name not in BASELINES]
-    if unknown or (isinstance(baselines, str) and baselines != "all"):
-        raise ParameterError(
-            f"baselines must be 'all' or among {', '.join(map(repr, BASELINES))}, "
-            f"got {baselines!r}."
-        )
-    clash = [name for name in names if name in given]
-    if clash:
-        raise ParameterError(f"{clash[0]!r} is a model and a baseline; rename the model.")
-    found = {**given, **{name: BASELINES[name].make() for name in names}}
-    if not found:
-        raise ParameterError("expected at least one model or baseline, got none.")
-    return found
-
-
-def _grids(
-    methods: Mapping[str, Any], tune: Mapping[str, Grid] | Literal["baselines"] | None
-) -> dict[str, Grid]:
-    if isinstance(tune, str) and tune != "baselines":
-        raise ParameterError(f"tune must be a mapping or 'baselines', got {tune!r}.")
-    grids: dict[str, Grid] = {name: {} for name in methods}
-    if tune == "baselines":
-        grids |= {name: BASELINES[name].grid for name in methods if name in BASELINES}
-    elif tune is not None:
-        unknown = [name for name in tune if name not in methods]
-        if unknown:
-            raise ParameterError(
-                f"tune names {unknown[0]!r}, which is no method here; there are "
-                f"{', '.join(map(repr, methods))}."
-            )
-        grids |= dict(tune)
-    for name, model in methods.items():
-        grid_candidates(model, grids[name])  # a misspelt name must not wait for the last fold
-    return grids
-
-
-def make_folds(
-    windows: xr.DataTree,
-    cv: int | float | Sequence[Fold],
-    *,
-    label: Label,
-    simultaneous: bool,
-    seed: int,
-) -> list[Fold]:
-    """Split whole trials into folds.
-
-    Raises
-    ------
-    ParameterError
-        If `cv` is neither a number of folds, a share, nor a list of splits.
-    DataError
-        If a split's sides share trials.
-    """
-    asked: dict[str, Any] = {
-        "stratify": label,
-        "simultaneous": simultaneous,
-        "random_state": seed,
-    }
-    if isinstance(cv, float | np.floating):
-        return [split_trials(windows, test_size=float(cv), **asked)]
-    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
-        return list(kfold_trials(windows, n_splits=int(cv), **asked))
-    if not isinstance(cv, int | str) and isinstance(cv, Iterable):
-        folds = list(cv)
-        if folds and all(isinstance(fold, tuple) and len(fold) == 2 for fold in folds):
-            for fold in folds:
-                assert_disjoint(*fold)
-            _check_tested_once(folds)
-            return folds
-    raise ParameterError(
-        "cv must be a number of folds, a share of test trials between 0 and 1, or a list of "
-        f"(train, test) trees, got {cv!r}."
-    )
-
-
-def _check_tested_once(folds: Sequence[Fold]) -> None:
-    seen: set[tuple[str, Any]] = set()
-    for _, test in folds:
-        for name, data in iterate_subjects(test):
-            trials = {(name, trial) for trial in data["trial"].values.tolist()}
-            if seen & trials:
-                _, trial = min(seen & trials, key=str)
-                raise DataError(
-                    "expected splits that test a trial at most once, since their trials are "
-                    f"pooled, got trial {trial!r} of {name!r} twice; evaluate splits that overlap "
-                    "one by one."
-                )
-            seen |= trials
-
-
-def _variables(windows: xr.DataTree, asked: str | Sequence[str]) -> list[str]:
-    names = [asked] if isinstance(asked, str) else list(asked)
-    known = {str(name) for _, data in iterate_subjects(windows) for name in data.coords}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ParameterError(f"transfer names {unknown[0]!r}, which no subject has on its trials.")
-    return names
-
-
-def _labels_left_out(
-    windows: xr.DataTree, label: Label, asked: Sequence[str] | Literal["all"]
-) -> list[str]:
-    found = [
-        set(labels_as_text(data, label, subject=name).tolist())
-        for name, data in iterate_subjects(windows)
-    ]
-    shared = ordered_labels(set.intersection(*found))
-    if asked == "all":
-        return shared
-    wanted = [asked] if isinstance(asked, str) else list(asked)
-    unknown = [value for value in wanted if value not in shared]
-    if unknown:
-        raise ParameterError(
-            f"leave_label_out must be 'all' or among the labels that all subjects have "
-            f"({', '.join(shared)}), got {unknown[0]!r}."
-        )
-    return wanted
 
 
 def _run(tasks: Sequence[tuple[str, Any]], n_jobs: int, say: Progress) -> list[tuple[str, Any]]:

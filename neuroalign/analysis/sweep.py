@@ -163,6 +163,10 @@ def _tasks(
 ) -> Iterator[Task]:
     by_model = _grids(models, grid)
     for name, model in models.items():
+        if "random_state" in by_model[name]:
+            raise ParameterError(
+                "a sweep sets random_state by its seeds; leave it out of the grid."
+            )
         other = _other_settings(model, by_model[name])
         for settings in grid_candidates(model, by_model[name]):
             for seed in seeds:
@@ -175,7 +179,8 @@ def _other_settings(model: Any, grid: Grid) -> str:
     kept = {
         name: value
         for name, value in sorted(model.get_params(deep=False).items())
-        if name not in {*grid, *DO_NOT_MATTER} and type(value) in plain
+        if name not in {*grid, *DO_NOT_MATTER}
+        and (type(value) in plain or hasattr(value, "get_params"))
     }
     return f"{type(model).__qualname__} {kept!r}"
 

@@ -55,7 +55,8 @@ def read_variable(
     the trial's label are taken away (each subject's own, over its training trials), so nothing
     that the label says can be read. A ridge regression of a subject's training trials, or of
     all other subjects' pooled, predicts the rest; its penalty is chosen by generalised
-    cross-validation on those training trials.
+    cross-validation on those training trials. Pooled over folds, noise reads as slightly
+    negative within a subject, since a trial far from its label's average moves that average.
 
     Parameters
     ----------

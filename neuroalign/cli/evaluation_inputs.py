@@ -253,7 +253,7 @@ def check_folds(study: Study, cv: int | float, *, seed: int) -> None:
     NeuroAlignError
         If there are such subjects, or the trials cannot be split.
     """
-    from neuroalign.analysis.evaluation import make_folds
+    from neuroalign.analysis.evaluation_setup import make_folds
     from neuroalign.analysis.labels import labels_as_text
 
     splits = make_folds(

@@ -223,7 +223,7 @@ def _nulls(folder: StudyFolder, evaluation: Evaluation, study: Study) -> str:
 def _decoder_null(about: Mapping[str, Any], label: str) -> str:
     approximate = (
         " With folds it is approximate, since folds train on one another's test trials, and p "
-        "comes out somewhat too small: of noise, 8 to 9 % had p ≤ 0.05."
+        "comes out somewhat too small: of noise, 5 to 12 % had p ≤ 0.05."
         if about["folds"] > 1
         else ""
     )

@@ -387,7 +387,6 @@ def test_another_model_of_the_same_name_is_not_taken_for_this_one(
     assert_same_tables(found, expected)
 
 
-@pytest.mark.xfail(reason="settings that are estimators are not part of a row's key")
 def test_another_estimator_within_the_model_is_not_taken_for_this_one(
     windows: xr.DataTree, tmp_path: Path
 ) -> None:
