@@ -17,7 +17,7 @@ from neuroalign.analysis.labels import Label, labels_as_text
 from neuroalign.analysis.poisson import gains_and_spikes, unit_means
 from neuroalign.analysis.predictions import Predictions, predict_labels
 from neuroalign.analysis.tuning import Choice, Grid, choose_settings
-from neuroalign.errors import NeuroAlignWarning
+from neuroalign.errors import DataWarning, NeuroAlignError, NeuroAlignWarning
 from neuroalign.schema import build_tree, iterate_subjects, map_subjects, subjects_of
 
 PAIRED_LABEL = "paired_label"  # what trials are paired by when a label is left out
@@ -210,7 +210,12 @@ def fit_without_label(
     Returns
     -------
     Predictions or None
-        None if the fold has no test trial of that label.
+        None if the fold has no test trial of that label, or the method cannot be fitted so.
+
+    Warns
+    -----
+    DataWarning
+        If the method cannot be fitted without that label.
     """
     from sklearn.base import clone
 
@@ -225,9 +230,17 @@ def fit_without_label(
     unfitted = clone(model).set_params(**settings)
     if "allow_missing" in unfitted.get_params(deep=False):
         unfitted.set_params(allow_missing=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NeuroAlignWarning)
-        fitted = unfitted.fit(train, label=PAIRED_LABEL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NeuroAlignWarning)
+            fitted = unfitted.fit(train, label=PAIRED_LABEL)
+    except NeuroAlignError as error:  # one method's limit must not cost what the others reached
+        warnings.warn(
+            f"{type(model).__name__} cannot be fitted without label {value!r}: {error}",
+            DataWarning,
+            stacklevel=2,
+        )
+        return None
 
     return predict_labels(
         fitted.transform(train),

@@ -16,7 +16,7 @@ from neuroalign.analysis.decoding import decode_labels
 from neuroalign.analysis.evaluation import evaluate
 from neuroalign.analysis.imputation import reconstruction_scores, score_imputation
 from neuroalign.data.splits import kfold_trials, split_trials
-from neuroalign.errors import DataError, ParameterError
+from neuroalign.errors import DataError, DataWarning, ParameterError
 from neuroalign.model import SharedLatentModel
 from neuroalign.schema import build_tree, iterate_subjects, map_subjects
 
@@ -389,3 +389,25 @@ def test_fit_and_decoding_can_have_labels_of_their_own(windows: xr.DataTree) -> 
     assert [record["label"] for record in log] == ["side"]
     assert set(result.dataset["true_label"].values) == set("ABCD")
     assert (result.dataset.attrs["label"], result.dataset.attrs["fit_label"]) == ("odor", "side")
+
+
+class WholeModel(CodeModel):
+    """Refuses trials that have no partner."""
+
+    def fit(self, windows: xr.DataTree, *, label: str) -> Self:
+        if label == "paired_label":
+            raise DataError("a label is missing.")
+        return super().fit(windows, label=label)
+
+
+def test_a_method_that_cannot_do_without_a_label_costs_the_others_nothing(
+    windows: xr.DataTree,
+) -> None:
+    models = {"code": CodeModel(), "whole": WholeModel()}
+    said = r"^WholeModel cannot be fitted without label 'A': a label is missing\.$"
+    with pytest.warns(DataWarning, match=said):
+        result = evaluate(windows, models, label="odor", leave_label_out=["A"], **QUICK)
+    left_out = result.dataset["left_out"]
+    assert np.isfinite(left_out.sel(model="code")).all()
+    assert np.isnan(left_out.sel(model="whole")).all()
+    assert np.isfinite(result.dataset["headline"].sel(model="whole")).all()
