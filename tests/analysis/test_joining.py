@@ -9,7 +9,7 @@ import xarray as xr
 import neuroalign as na
 from neuroalign.schema import build_tree, map_subjects
 
-QUICK = {"max_epochs": 6, "batch_size": 64, "verbose": False}
+QUICK = {"max_epochs": 10, "batch_size": 64, "learning_rate": 5e-3, "verbose": False}
 
 
 @pytest.fixture(scope="module")
