@@ -2,6 +2,7 @@
 
     python benchmarks/simulated_rats.py betas [METHOD ...]   # beta of every way of sharing
     python benchmarks/simulated_rats.py compare [SEED ...]   # every way of sharing, five simulations
+    python benchmarks/simulated_rats.py baselines [SEED ...] # classical methods, their default settings
     python benchmarks/simulated_rats.py impute    # every rat from every other, default settings
     python benchmarks/simulated_rats.py null      # labels permuted before the fit, and in both
 
@@ -160,6 +161,36 @@ def compare(seeds: tuple[int, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def baselines(seeds: tuple[int, ...]) -> pd.DataFrame:
+    """Score classical methods on the same trials, each with its default settings."""
+    tables = []
+    for seed in seeds:
+        train, test, _ = windows_of(seed)
+        whole = xr.DataTree.from_dict(
+            {
+                name: xr.concat(
+                    [side[name].to_dataset() for side in (train, test)], dim="trial", join="exact"
+                )
+                for name in train.children
+            }
+        )
+        result = na.evaluate(
+            whole,
+            {},
+            label="odor",
+            cv=[(train, test)],
+            baselines=["spike counts", "PCA + Procrustes", "multi-set CCA", "SRM", "logit latents"],
+            imputation=False,
+            permutations=0,
+            bootstraps=0,
+            random_state=seed,
+        )
+        tables.append(result.to_frame().assign(seed=seed))
+        print(tables[-1].query("level == 'window'").round(3).to_string(), flush=True)
+    rows = pd.concat(tables)[["seed", "model", "scope", "level", "accuracy"]].to_dict("records")
+    return save(rows, "baselines")
+
+
 def references(
     seed: int, train: xr.DataTree, test: xr.DataTree, truth: SimulationTruth
 ) -> list[dict[str, object]]:
@@ -289,14 +320,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["betas", "compare", "impute", "null"])
+    parser.add_argument("part", choices=["betas", "compare", "baselines", "impute", "null"])
     parser.add_argument("chosen", nargs="*", help="methods (betas) or seeds (compare)")
     arguments = parser.parse_args()
     if arguments.part == "compare":
         table = compare(tuple(map(int, arguments.chosen)) or SEEDS)
+    elif arguments.part == "baselines":
+        table = baselines(tuple(map(int, arguments.chosen)) or SEEDS)
     elif arguments.part == "betas":
         table = choose_betas(tuple(arguments.chosen))
     else:
         table = {"null": null, "impute": impute}[arguments.part]()
-    keys = [k for k in ("method", "permuted", "kind", "level") if k in table]
+    keys = [k for k in ("method", "model", "scope", "permuted", "kind", "level") if k in table]
     print(table.groupby(keys, dropna=False).mean(numeric_only=True).round(3).to_string())
