@@ -2,7 +2,7 @@
 
     python benchmarks/simulated_rats.py betas [METHOD ...]   # beta of every way of sharing
     python benchmarks/simulated_rats.py compare [SEED ...]   # every way of sharing, five simulations
-    python benchmarks/simulated_rats.py baselines [SEED ...] # classical methods, their default settings
+    python benchmarks/simulated_rats.py baselines [SEED ...] # classical methods, tuned in training trials
     python benchmarks/simulated_rats.py impute    # every rat from every other, default settings
     python benchmarks/simulated_rats.py null      # labels permuted before the fit, and in both
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -161,33 +161,40 @@ def compare(seeds: tuple[int, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def judged(seed: int, models: dict[str, object], baselines: Sequence[str] = ()) -> pd.DataFrame:
+    """Evaluate methods on the trials that `compare` uses: one row a method, scope and level."""
+    train, test, _ = windows_of(seed)
+    whole = xr.DataTree.from_dict(
+        {
+            name: xr.concat(
+                [side[name].to_dataset() for side in (train, test)], dim="trial", join="exact"
+            )
+            for name in train.children
+        }
+    )
+    result = na.evaluate(
+        whole,
+        models,
+        label="odor",
+        cv=[(train, test)],
+        baselines=baselines,
+        tune="baselines" if baselines else None,
+        imputation=False,
+        permutations=0,
+        bootstraps=0,
+        random_state=seed,
+    )
+    table = result.to_frame().assign(seed=seed)
+    print(table.query("level == 'window'").round(3).to_string(), flush=True)
+    seconds = result.dataset["seconds"].mean("fold").to_series()
+    table["seconds"] = table["model"].map(seconds)
+    return table[["seed", "model", "scope", "level", "accuracy", "seconds"]]
+
+
 def baselines(seeds: tuple[int, ...]) -> pd.DataFrame:
-    """Score classical methods on the same trials, each with its default settings."""
-    tables = []
-    for seed in seeds:
-        train, test, _ = windows_of(seed)
-        whole = xr.DataTree.from_dict(
-            {
-                name: xr.concat(
-                    [side[name].to_dataset() for side in (train, test)], dim="trial", join="exact"
-                )
-                for name in train.children
-            }
-        )
-        result = na.evaluate(
-            whole,
-            {},
-            label="odor",
-            cv=[(train, test)],
-            baselines=["spike counts", "PCA + Procrustes", "multi-set CCA", "SRM", "logit latents"],
-            imputation=False,
-            permutations=0,
-            bootstraps=0,
-            random_state=seed,
-        )
-        tables.append(result.to_frame().assign(seed=seed))
-        print(tables[-1].query("level == 'window'").round(3).to_string(), flush=True)
-    rows = pd.concat(tables)[["seed", "model", "scope", "level", "accuracy"]].to_dict("records")
+    """Score classical methods on the same trials, settings chosen inside the training trials."""
+    names = ["spike counts", "PCA + Procrustes", "multi-set CCA", "SRM", "logit latents"]
+    rows = pd.concat([judged(seed, {}, names) for seed in seeds]).to_dict("records")
     return save(rows, "baselines")
 
 
