@@ -132,7 +132,8 @@ def choose_betas(names: tuple[str, ...]) -> pd.DataFrame:
 def chosen_betas() -> dict[str, float]:
     table = pd.read_csv(RESULTS / "simulated_rats_betas.csv")
     best = table.loc[table.groupby("method")["score"].idxmax()]
-    return dict(zip(best["method"], best["beta"], strict=True))
+    only = {name: betas[0] for name, (_, betas) in METHODS.items() if len(betas) == 1}
+    return only | dict(zip(best["method"], best["beta"], strict=True))
 
 
 def compare(seeds: tuple[int, ...]) -> pd.DataFrame:

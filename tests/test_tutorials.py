@@ -137,10 +137,18 @@ def check_own_method(names: dict[str, Any]) -> None:
     assert names["result"].models == ["total count", "SRM"]
 
 
+def check_many_fits(names: dict[str, Any]) -> None:
+    table = names["table"]
+    assert len(table) == 8
+    assert (table["error"] == "").all()
+    assert (table["across_trial"] > table["chance"]).all()
+
+
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "README": check_readme,
     "bring_your_own_method": check_own_method,
     "can_i_believe_it": check_belief,
+    "many_fits": check_many_fits,
     "pairing_and_leakage": check_pairing,
     "bring_your_own_recordings": check_own_recordings,
     "ways_of_sharing": check_ways_of_sharing,

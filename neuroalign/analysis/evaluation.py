@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -20,14 +21,19 @@ from neuroalign.analysis.evaluation_setup import (
     labels_left_out,
     make_folds,
 )
-from neuroalign.analysis.evaluation_tasks import FoldResult, Plan, fit_fold, fit_without_label
+from neuroalign.analysis.evaluation_tasks import (
+    FoldResult,
+    Plan,
+    fit_without_label,
+    try_fold,
+)
 from neuroalign.analysis.labels import Label, label_name
 from neuroalign.analysis.predictions import Predictions
 from neuroalign.analysis.statistics import check_count
 from neuroalign.analysis.transfer import pool_variables, regress_variable, score_variable
 from neuroalign.analysis.tuning import Grid
 from neuroalign.data.randomness import RandomState, resolve_seed
-from neuroalign.errors import ParameterError
+from neuroalign.errors import DataWarning, ParameterError, TrainingError
 from neuroalign.schema import validate
 
 __all__ = ["Evaluation", "evaluate"]
@@ -145,6 +151,13 @@ def evaluate(
         If a name is not known, names clash, or a number makes no sense.
     DataError
         If the trials cannot be split or read; see `decode_labels`.
+    TrainingError
+        If no method could be fitted.
+
+    Warns
+    -----
+    DataWarning
+        If a method could not be fitted, which is then left out of the result.
 
     Examples
     --------
@@ -183,18 +196,8 @@ def evaluate(
         seed=seed,
     )
     say = progress or _silent
-    fitted = _run(
-        [
-            (name, (fit_fold, (model, grids[name], fold, plan), _numbered(number, bool(variables))))
-            for name, model in methods.items()
-            for number, fold in enumerate(folds)
-        ],
-        n_jobs,
-        say,
-    )
-    results: dict[str, list[FoldResult]] = {name: [] for name in methods}
-    for name, result in fitted:
-        results[name].append(result)
+    results = _fit_all(methods, grids, folds, plan, bool(variables), n_jobs, say)
+    methods = {name: methods[name] for name in results}
     parts = {
         name: [score_method(found, permutations=permutations, bootstraps=bootstraps, seed=seed)]
         for name, found in results.items()
@@ -258,6 +261,47 @@ def _run(tasks: Sequence[tuple[str, Any]], n_jobs: int, say: Progress) -> list[t
     return results
 
 
+def _fit_all(
+    methods: Mapping[str, Any],
+    grids: Mapping[str, Grid],
+    folds: Sequence[Fold],
+    plan: Plan,
+    keep_latents: bool,
+    n_jobs: int,
+    say: Progress,
+) -> dict[str, list[FoldResult]]:
+    """Fit every method on every fold; one that fails is left out with a warning that says why."""
+    fitted = _run(
+        [
+            (name, (try_fold, (model, grids[name], fold, plan), _numbered(number, keep_latents)))
+            for name, model in methods.items()
+            for number, fold in enumerate(folds)
+        ],
+        n_jobs,
+        say,
+    )
+    results: dict[str, list[FoldResult]] = {}
+    errors: dict[str, str] = {}
+    for name, result in fitted:
+        if isinstance(result, FoldResult):
+            results.setdefault(name, []).append(result)
+        else:
+            errors[name] = result
+    if set(errors) == set(methods):
+        raise TrainingError(f"no method could be fitted: {_listed(errors)}")
+    if errors:
+        warnings.warn(
+            f"left out, since they could not be fitted: {_listed(errors)}",
+            DataWarning,
+            stacklevel=3,
+        )
+    return {name: found for name, found in results.items() if name not in errors}
+
+
+def _listed(errors: Mapping[str, str]) -> str:
+    return "; ".join(f"{name!r} ({error})" for name, error in errors.items())
+
+
 def _leave_out(
     methods: Mapping[str, Any],
     results: Mapping[str, Sequence[FoldResult]],
@@ -318,6 +362,12 @@ def _transfer(
     return xr.concat(parts, dim=xr.Variable("variable", list(variables)), join="outer")
 
 
+def _nothing_like(example: xr.DataArray) -> xr.DataArray:
+    if example.dtype.kind == "U":
+        return xr.full_like(example, "", dtype=object)
+    return xr.full_like(example, np.nan, dtype=np.float64)
+
+
 def _join(parts: Mapping[str, Sequence[xr.Dataset]]) -> xr.Dataset:
     """Put the methods side by side; what a method does not have is NaN (or empty text)."""
     single = {
@@ -332,13 +382,7 @@ def _join(parts: Mapping[str, Sequence[xr.Dataset]]) -> xr.Dataset:
     }
     whole = []
     for found in single.values():
-        missing = {
-            name: xr.full_like(example, "" if example.dtype.kind == "U" else np.nan, dtype=object)
-            if example.dtype.kind == "U"
-            else xr.full_like(example, np.nan, dtype=np.float64)
-            for name, example in examples.items()
-            if name not in found
-        }
+        missing = {n: _nothing_like(e) for n, e in examples.items() if n not in found}
         whole.append(found.assign(missing))
     fill = {n: "" if examples[n].dtype.kind in "UO" else np.nan for n in examples}
     joined = xr.concat(

@@ -117,6 +117,14 @@ def fit_fold(
     )
 
 
+def try_fold(*asked: Any, **named: Any) -> FoldResult | str:
+    """Return what `fit_fold` returns, or what went wrong: others' results must not be lost to it."""
+    try:
+        return fit_fold(*asked, **named)
+    except NeuroAlignError as error:
+        return str(error)
+
+
 def _impute(
     fitted: Any,
     fold: tuple[xr.DataTree, xr.DataTree],
@@ -241,7 +249,6 @@ def fit_without_label(
             stacklevel=2,
         )
         return None
-
     return predict_labels(
         fitted.transform(train),
         fitted.transform(build_tree(tested)),

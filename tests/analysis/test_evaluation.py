@@ -16,7 +16,7 @@ from neuroalign.analysis.decoding import decode_labels
 from neuroalign.analysis.evaluation import evaluate
 from neuroalign.analysis.imputation import reconstruction_scores, score_imputation
 from neuroalign.data.splits import kfold_trials, split_trials
-from neuroalign.errors import DataError, DataWarning, ParameterError
+from neuroalign.errors import DataError, DataWarning, ParameterError, TrainingError
 from neuroalign.model import SharedLatentModel
 from neuroalign.schema import build_tree, iterate_subjects, map_subjects
 
@@ -411,3 +411,33 @@ def test_a_method_that_cannot_do_without_a_label_costs_the_others_nothing(
     assert np.isfinite(left_out.sel(model="code")).all()
     assert np.isnan(left_out.sel(model="whole")).all()
     assert np.isfinite(result.dataset["headline"].sel(model="whole")).all()
+
+
+class BrokenModel(CodeModel):
+    """Can never be fitted."""
+
+    def fit(self, windows: xr.DataTree, *, label: str) -> Self:
+        raise TrainingError("the loss is not finite.")
+
+
+def test_a_method_that_fails_is_left_out_and_the_others_stay(windows: xr.DataTree) -> None:
+    whole = evaluate(windows, {"code": CodeModel()}, label="odor", **QUICK)
+    said = r"^left out, since they could not be fitted: 'broken' \(the loss is not finite\.\)$"
+    with pytest.warns(DataWarning, match=said):
+        result = evaluate(
+            windows, {"broken": BrokenModel(), "code": CodeModel()}, label="odor", **QUICK
+        )
+    assert result.models == ["code"]
+    xr.testing.assert_identical(
+        result.dataset.drop_vars("seconds"), whole.dataset.drop_vars("seconds")
+    )
+
+
+def test_when_every_method_fails_the_error_names_all(windows: xr.DataTree) -> None:
+    models = {"one": BrokenModel(), "two": BrokenModel()}
+    said = (
+        r"^no method could be fitted: 'one' \(the loss is not finite\.\); "
+        r"'two' \(the loss is not finite\.\)$"
+    )
+    with pytest.raises(TrainingError, match=said):
+        evaluate(windows, models, label="odor", **QUICK)
