@@ -59,7 +59,8 @@ class SharedLatentModel(BaseEstimator):
         posteriors do not overlap. A schedule such as [(0, 0), (20, 1)] goes from the first to
         the second.
     mixture_samples : int, default=1
-        Monte Carlo samples per posterior for "mixture".
+        Monte Carlo samples per posterior for "mixture"; from two on they come in antithetic
+        pairs, so an even number is well spent.
     standard_weight : float or schedule, default=0.0
         Share of the divergence to N(0, I) that is mixed into "mm-vamp" (0 to 1); the published
         image experiments lower it from 1 to 0 over the first part of training.
