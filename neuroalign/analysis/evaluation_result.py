@@ -218,6 +218,7 @@ def _left_out(scores: xr.Dataset) -> Iterator[dict[str, Any]]:
                     row = {"model": str(scores["model"].item()), "left_out_label": label}
                     row |= {"scope": scope, "test_subject": subject}
                     row |= {"read_right": one["left_out"].item()} | _ends(one, "left_out_interval")
+                    row["false_alarms"] = one["left_out_false_alarms"].item()
                     yield row | {"chance": one["chance"].item()}
 
 

@@ -240,24 +240,27 @@ def _own(folds: Sequence[FoldResult], *, bootstraps: int, seed: int) -> xr.Datas
 def score_left_out(
     read: Mapping[str, Sequence[Predictions]], *, bootstraps: int, seed: int
 ) -> xr.Dataset:
-    """Score the test trials of labels that were left out of the pairing, one label at a time.
+    """Score how labels that were left out of the pairing are read, one label at a time.
 
     Parameters
     ----------
     read : mapping
-        For every label, what was read of its test trials in every fold.
+        For every label that was left out, what was read of all test trials in every fold.
     bootstraps, seed : int
         Behind the intervals.
 
     Returns
     -------
     Dataset
-        `left_out(label, scope, test_subject)`: share of trials of that label read as it,
-        `left_out_interval(label, scope, test_subject, bound)` over trials.
+        `left_out(label, scope, test_subject)`: share of trials of that label read as it, with
+        `left_out_interval(label, scope, test_subject, bound)` over trials;
+        `left_out_false_alarms(label, scope, test_subject)`: share of trials of the other labels
+        read as it. Only the two together say that a label was told from the others.
     """
     subjects = list(dict.fromkeys(n for folds in read.values() for f in folds for n in f.trials))
     shape = (len(read), len(SCOPES), len(subjects))
-    share, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+    share, alarms = np.full(shape, np.nan), np.full(shape, np.nan)
+    interval = np.full((*shape, 2), np.nan)
     for row, (label, folds) in enumerate(read.items()):
         if not folds:
             continue
@@ -267,16 +270,27 @@ def score_left_out(
             for place, source in enumerate((subject, OTHERS)):
                 if (source, subject) not in pooled.probability:
                     continue
-                windows = pooled.probability[source, subject]
-                right = correct_shares(windows, pooled.trials[subject].labels, classes)[1]
-                share[row, place, column] = right.mean()
+                truth = pooled.trials[subject].labels
+                called = correct_shares(
+                    pooled.probability[source, subject], np.full(len(truth), label), classes
+                )[1]
+                mine = truth == label
+                at = row, place, column
+                alarms[at] = called[~mine].mean() if (~mine).any() else np.nan
+                if not mine.any():
+                    continue
+                share[at] = called[mine].mean()
                 random = named_generator(seed, "left out", label, source, subject)
-                interval[row, place, column] = bootstrap_ratio(
-                    right, np.ones(right.size), bootstraps=bootstraps, random_state=random
+                interval[at] = bootstrap_ratio(
+                    called[mine], np.ones(mine.sum()), bootstraps=bootstraps, random_state=random
                 )
     dims = ("left_out_label", "scope", "test_subject")
     return xr.Dataset(
-        {"left_out": (dims, share), "left_out_interval": ((*dims, "bound"), interval)},
+        {
+            "left_out": (dims, share),
+            "left_out_false_alarms": (dims, alarms),
+            "left_out_interval": ((*dims, "bound"), interval),
+        },
         coords={
             "left_out_label": list(read),
             "scope": list(SCOPES),

@@ -18,7 +18,7 @@ from neuroalign.analysis.poisson import gains_and_spikes, unit_means
 from neuroalign.analysis.predictions import Predictions, predict_labels
 from neuroalign.analysis.tuning import Choice, Grid, choose_settings
 from neuroalign.errors import DataWarning, NeuroAlignError, NeuroAlignWarning
-from neuroalign.schema import build_tree, iterate_subjects, map_subjects, subjects_of
+from neuroalign.schema import iterate_subjects, map_subjects, subjects_of
 
 PAIRED_LABEL = "paired_label"  # what trials are paired by when a label is left out
 
@@ -199,10 +199,11 @@ def fit_without_label(
     value: str,
     number: int,
 ) -> Predictions | None:
-    """Fit with one label unpaired, and read its test trials with classifiers that know it.
+    """Fit with one label unpaired, and read all test trials with classifiers that know it.
 
     The classifiers see the labels of all training trials: the question is whether the trials
-    that were never paired land where the other subjects' trials of that label do.
+    that were never paired land where the other subjects' trials of that label do, and whether
+    the others stay away from there.
 
     Parameters
     ----------
@@ -228,12 +229,10 @@ def fit_without_label(
     from sklearn.base import clone
 
     train, test = (leave_label_unpaired(part, plan.label, value) for part in fold)
-    asked = {
-        name: data.isel(trial=labels_as_text(data, plan.label, subject=name) == value)
+    if not any(
+        (labels_as_text(data, plan.label, subject=name) == value).any()
         for name, data in iterate_subjects(test)
-    }
-    tested = {name: data for name, data in asked.items() if data.sizes["trial"]}
-    if not tested:
+    ):
         return None
     unfitted = clone(model).set_params(**settings)
     if "allow_missing" in unfitted.get_params(deep=False):
@@ -251,7 +250,7 @@ def fit_without_label(
         return None
     return predict_labels(
         fitted.transform(train),
-        fitted.transform(build_tree(tested)),
+        fitted.transform(test),
         label=plan.label,
         classifier=plan.classifier,
         random_state=plan.seed,

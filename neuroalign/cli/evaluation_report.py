@@ -339,8 +339,9 @@ def _left_out(evaluation: Evaluation, study: Study) -> str:
                 "trials were then read with classifiers that know every label. The share of its "
                 "trials that were read as it, mean over subjects, with the least and the greatest: "
                 "across, whether trials that were never paired land where other subjects' trials "
-                "of that label do. The share counts no false alarms: a classifier that reads this "
-                "label everywhere has 1. Settings are those chosen with all labels paired."
+                "of that label do. False alarms are the share of the other labels' test trials that "
+                "were read as it: only where the first clearly exceeds the second is the label told "
+                "from the others. Settings are those chosen with all labels paired."
             ),
             markdown_table(tables.left_out_table(evaluation)),
         ]

@@ -215,10 +215,10 @@ def left_out_table(evaluation: Evaluation) -> pd.DataFrame:
                 "method": model,
                 "left out": label,
                 **{
-                    scope: spread_text(part.loc[part["scope"] == scope, "read_right"].tolist())
+                    f"{scope}{suffix}": spread_text(part.loc[part["scope"] == scope, name].tolist())
                     for scope in SCOPES
+                    for suffix, name in (("", "read_right"), (", false alarms", "false_alarms"))
                 },
-                "chance": number_text(part["chance"].mean()),
             }
         )
     return pd.DataFrame(rows)

@@ -282,6 +282,8 @@ def test_a_shared_code_is_read_and_a_scattered_one_is_not(windows: xr.DataTree) 
     assert (read.sel(model="shared") == 1).all()
     assert (read.sel(model="scattered", scope="within") == 1).all()
     assert (read.sel(model="scattered", scope="across") == 0).all()
+    alarms = result.dataset["left_out_false_alarms"].sel(left_out_label="A")
+    assert (alarms.sel(model="shared") == 0).all()
     headline = result.dataset["headline"].sel(level="trial")
     assert (headline == 1).all()  # with all labels paired, both are read
 
@@ -310,12 +312,7 @@ def test_labels_of_test_trials_have_no_say_in_what_is_read(windows: xr.DataTree)
 
 @pytest.mark.parametrize(
     "folds",
-    [
-        4,
-        pytest.param(
-            5,
-        ),
-    ],
+    [4, 5],
 )
 def test_a_rare_label_can_be_left_out(folds: int, windows: xr.DataTree) -> None:
     rare = only(windows, lambda d: (d["odor"].values != "D") | (d["trial"].values < 16))

@@ -66,7 +66,8 @@ COLUMNS = {
     ],
     "reconstruction": ["model", "subject", "bits_per_spike", *INTERVAL],
     "left out": [
-        "model", "left_out_label", "scope", "test_subject", "read_right", *INTERVAL, "chance",
+        "model", "left_out_label", "scope", "test_subject", "read_right", *INTERVAL, "false_alarms",
+        "chance",
     ],
     "transfer": [
         "model", "variable", "train_subject", "test_subject", "correlation", *INTERVAL, "p_value",

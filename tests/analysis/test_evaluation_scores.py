@@ -322,7 +322,7 @@ def test_the_interval_above_the_floor_is_one_of_differences() -> None:
 
 def test_left_out_labels_count_the_trials_of_all_folds() -> None:
     first = as_read(
-        {"ada": list("AAA")}, {("ada", "ada"): list("ABA"), ("others", "ada"): list("BBA")}
+        {"ada": list("AAAB")}, {("ada", "ada"): list("ABAB"), ("others", "ada"): list("BBAA")}
     )
     second = as_read(
         {"ada": ["A"], "bob": list("AA")},
@@ -332,6 +332,10 @@ def test_left_out_labels_count_the_trials_of_all_folds() -> None:
     assert found["left_out"].sel(scope="within", test_subject="ada").item() == 2 / 4
     assert found["left_out"].sel(scope="across", test_subject="ada").item() == 1 / 4
     assert found["left_out"].sel(scope="across", test_subject="bob").item() == 1
+    alarms = found["left_out_false_alarms"]
+    assert alarms.sel(scope="within", test_subject="ada").item() == 0
+    assert alarms.sel(scope="across", test_subject="ada").item() == 1
+    assert np.isnan(alarms.sel(scope="across", test_subject="bob"))  # no other label was tested
     assert np.isnan(found["left_out"].sel(scope="within", test_subject="bob"))
     assert found["left_out_interval"].sel(scope="across", test_subject="bob").values.tolist() == [
         1,
