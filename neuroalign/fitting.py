@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from neuroalign.errors import DataError
 from neuroalign.fitted import (
     Diagnosis,
     FittedModel,
+    Geometry,
     TrainingLatents,
     calibrate,
     pair_rates,
@@ -40,16 +42,39 @@ from neuroalign.nn.likelihood_base import Likelihood
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
 from neuroalign.preparation import Label, check_labels, common_geometry, fingerprint, hold_out
-from neuroalign.restarts import Start, Training, train_starts
+from neuroalign.restarts import Start, Training, best_start, train_fit
 from neuroalign.settings import final_options, objective_schedules
 from neuroalign.training.keeping import FitProgress
-from neuroalign.training.loop import Measure, TrainingSet, evaluate_rows
+from neuroalign.training.loop import evaluate_rows
 from neuroalign.training.pairing import RowPlan
+from neuroalign.training.sets import Measure, TrainingSet
 from neuroalign.training.sources import Source, WindowSource
 
 # keys of the random streams, which no epoch ever has
 SCORE_ROWS, DIAGNOSIS_ROWS = 2**31 - 4, 2**31 - 5
 SATURATION_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class PreparedFit:
+    """All that a fit needs before its networks are trained, and to go on once they are."""
+
+    datasets: Mapping[str, xr.Dataset]
+    label: Label
+    settings: Mapping[str, Any]
+    seed: int
+    geometry: Geometry
+    labels: Mapping[str, np.ndarray]
+    classes: np.ndarray
+    subjects: dict[str, FittedSubject]
+    sources: Mapping[str, WindowSource]
+    validation: Mapping[str, np.ndarray]
+    training: Training
+
+    @property
+    def fingerprint(self) -> str:
+        """Say what is being fitted, to recognise its checkpoint."""
+        return fingerprint(self.datasets, self.labels, self.settings, self.seed)
 
 
 def fit_model(
@@ -61,6 +86,22 @@ def fit_model(
     checkpoint: Path | None,
 ) -> FittedModel:
     """Fit one model; see `SharedLatentModel.fit`."""
+    prepared = prepare_fit(datasets, label, settings, seed=seed)
+    said = "" if checkpoint is None else prepared.fingerprint
+    starts = train_fit(prepared.training, checkpoint=checkpoint, fingerprint=said)
+    return finish_fit(prepared, starts)
+
+
+def prepare_fit(
+    datasets: Mapping[str, xr.Dataset], label: Label, settings: Mapping[str, Any], *, seed: int
+) -> PreparedFit:
+    """Check what is to be fitted, hold trials out, and lay the counts on the device.
+
+    Raises
+    ------
+    DataError
+        If the windows are not what a fit needs.
+    """
     geometry = common_geometry(datasets)
     labels, classes = labels_of(datasets, label)
     check_labels(labels, classes, label, settings)
@@ -91,44 +132,54 @@ def fit_model(
             f"no trial of one subject can stand beside a trial of another by {label!r} with "
             f"pairing={settings['pairing']!r}; look at the labels (or trial ids) of the subjects."
         )
-    best, starts = train_starts(
-        Training(
-            build,
-            TrainingSet(list(subjects), list(sources.values()), rows, held_out),
-            settings,
-            device,
-            measure=_alignment_measure(sources, labels, validation, classes),
-            checkpoint=checkpoint,
-            fingerprint=fingerprint(datasets, labels, settings, seed),
-        ),
-        seed,
+    measure = _alignment_measure(sources, labels, validation, classes)
+    data = TrainingSet(list(subjects), list(sources.values()), rows, held_out, measure)
+    return PreparedFit(
+        datasets=datasets,
+        label=label,
+        settings=settings,
+        seed=seed,
+        geometry=geometry,
+        labels=labels,
+        classes=classes,
+        subjects=subjects,
+        sources=sources,
+        validation=validation,
+        training=Training(build, data, settings, device, seed),
     )
+
+
+def finish_fit(prepared: PreparedFit, starts: Sequence[Start]) -> FittedModel:
+    """Make a model of the best start: latents, calibration and diagnosis."""
+    best, settings, data = best_start(starts), prepared.settings, prepared.training.data
+    datasets = prepared.datasets
     fitted = FittedModel(
         vae=best.vae,
-        subjects=subjects,
+        subjects=prepared.subjects,
         settings=dict(settings),
-        geometry=geometry,
-        label=label,
-        classes=classes,
+        geometry=prepared.geometry,
+        label=prepared.label,
+        classes=prepared.classes,
         latents={},
         history=pd.DataFrame(best.progress.history[0]),
         best_epoch=kept_epoch(best.progress, settings["patience"]),
         diagnosis=Diagnosis(float("nan"), float("nan"), 0, 0, held_out=False),
-        seed=seed,
-        device=device,
+        seed=prepared.seed,
+        device=prepared.training.device,
         validation_trials={
             name: [int(t) for t in datasets[name]["trial"].values[where]]
-            for name, where in validation.items()
+            for name, where in prepared.validation.items()
         },
         restarts=restart_table(starts, settings["patience"]),
     )
     fitted.latents = {
-        name: training_latents(fitted, name, dataset, sources[name], labels[name])
+        name: training_latents(fitted, name, dataset, prepared.sources[name], prepared.labels[name])
         for name, dataset in datasets.items()
     }
     calibrate_pairs(fitted, datasets)
     calibrate_joint(fitted, datasets)
-    fitted.diagnosis = diagnose(fitted, fitted.vae, held_out or rows, list(sources.values()))
+    rows = data.validation_rows or data.training_rows
+    fitted.diagnosis = diagnose(fitted, fitted.vae, rows, data.sources)
     return fitted
 
 
@@ -173,13 +224,13 @@ def _alignment_measure(
         return None
     held = {name: source.of_trials(validation[name]) for name, source in sources.items()}
 
-    def measure(vae: MultimodalVAE) -> list[dict[str, float]]:
+    def measure(vae: MultimodalVAE) -> dict[str, float]:
         latents = {}
         for m, (name, source) in enumerate(held.items()):
             mean = encode(vae, m, source).mean.cpu().numpy()
             shape = (len(validation[name]), -1, mean.shape[-1])
             latents[name] = LabelledLatents(mean.reshape(shape), labels[name][validation[name]])
-        return [{"validation_alignment": alignment(latents, classes)}]
+        return {"validation_alignment": alignment(latents, classes)}
 
     return measure
 

@@ -32,10 +32,10 @@ from neuroalign.nn.frozen import NoDecoder, NoLikelihood, StoredPosterior
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.sharing import SharingOptions
 from neuroalign.preparation import hold_out
-from neuroalign.restarts import Training, train_starts
+from neuroalign.restarts import Training, best_start, train_fit
 from neuroalign.settings import check_settings
-from neuroalign.training.loop import TrainingSet
 from neuroalign.training.pairing import FixedRows, ResampledRows, RowPlan
+from neuroalign.training.sets import TrainingSet
 from neuroalign.training.sources import PosteriorSource, Source
 
 # what may differ between the fit and the joining: how to train, not what the model is
@@ -87,15 +87,16 @@ def add_subject(
             f"{fitted.label!r}; look at its labels (or trial ids)."
         )
     sources: list[Source] = [*_stored(fitted), source]
-    best, starts = train_starts(
+    starts = train_fit(
         Training(
             lambda own_seed: _networks(fitted, subject, settings, own_seed),
             TrainingSet([*fitted.subjects, name], sources, rows, held_out),
             settings,
             fitted.device,
-        ),
-        seed,
+            seed,
+        )
     )
+    best = best_start(starts)
     grown = _assemble(fitted, subject, settings, best.vae, validation[name], dataset)
     grown.history = _own_columns(pd.DataFrame(best.progress.history[0]), fitted)
     grown.best_epoch = kept_epoch(best.progress, settings["patience"])

@@ -1,11 +1,11 @@
-"""Training networks from one or several random starts."""
+"""Training networks from one or several random starts, of one fit or of several side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -13,9 +13,14 @@ import torch
 from neuroalign.errors import TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
+from neuroalign.nn.replicates import stack_networks, take_replicates
 from neuroalign.settings import final_options, objective_schedules, training_config
 from neuroalign.training.keeping import FitProgress, HistoryRow
-from neuroalign.training.loop import Measure, TrainingSet, evaluate_rows, train
+from neuroalign.training.loop import evaluate_rows, train
+from neuroalign.training.sets import TrainingSet
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # keys of the random streams, which no epoch ever has
 JUDGED_ROWS: Final = 2**31 - 6
@@ -59,103 +64,132 @@ class Training:
         The model's arguments.
     device : torch.device
         Where training runs.
-    measure : callable, optional
-        Numbers to be added to the history.
-    checkpoint : Path, optional
-        File that keeps an interrupted fit.
-    fingerprint : str
-        Says what is being fitted.
+    seed : int
+        Seed of the first start; those of the others follow from it.
     """
 
     build: Callable[[int], MultimodalVAE]
     data: TrainingSet
     settings: Mapping[str, Any]
     device: torch.device
-    measure: Measure | None = None
-    checkpoint: Path | None = None
-    fingerprint: str = ""
+    seed: int
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of all starts that the settings ask for."""
+        others = range(1, int(self.settings["n_init"]))
+        return [self.seed, *(_restart_seed(self.seed, k) for k in others)]
 
 
-def train_starts(training: Training, seed: int) -> tuple[Start, list[Start]]:
-    """Train as many starts as the settings say; return the best and all.
+def train_fit(
+    training: Training, *, checkpoint: Path | None = None, fingerprint: str = ""
+) -> list[Start]:
+    """Train all starts of one fit; see `train_starts`.
 
     Raises
     ------
     TrainingError
         If a loss is not finite in every start.
     """
-    wanted = int(training.settings["n_init"])
-    seeds = [seed, *(_restart_seed(seed, k) for k in range(1, wanted))]
-    starts: list[Start] = []
-    failure: TrainingError | None = None
-    for number, own in enumerate(seeds):
-        try:
-            vae, progress = _train_one(training, own, number, wanted)
-        except TrainingError as problem:  # the others may do better
-            failure = problem
-            continue
-        judged = float("nan") if wanted == 1 else _judge(training, vae, seed)
-        starts.append(Start(own, vae, progress, judged))
-    if failure is not None and not starts:
-        raise failure
-    for number in range(wanted):
-        if (path := _checkpoint(training, number)) is not None:
-            path.unlink(missing_ok=True)
-    best = starts[0] if wanted == 1 else min(starts, key=lambda start: start.objective)
-    return best, starts
+    (starts,) = train_starts([training], checkpoint=checkpoint, fingerprint=fingerprint)
+    if isinstance(starts, TrainingError):
+        raise starts
+    return starts
 
 
-def _restart_seed(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence([seed, RESTART, number]).generate_state(1)[0])
+def train_starts(
+    trainings: Sequence[Training], *, checkpoint: Path | None = None, fingerprint: str = ""
+) -> list[list[Start] | TrainingError]:
+    """Train all starts of several fits side by side, as replicates of one network.
 
+    Parameters
+    ----------
+    trainings : sequence of Training
+        Of networks and data of the same shapes, and of settings that differ in beta and
+        `n_init` alone.
+    checkpoint : Path, optional
+        File that keeps an interrupted series.
+    fingerprint : str
+        Says what is being fitted.
 
-def _checkpoint(training: Training, number: int) -> Path | None:
-    path = training.checkpoint
-    if path is None or number == 0:
-        return path
-    return path.with_name(f"{path.name}.{number + 1}")
-
-
-def _train_one(
-    training: Training, seed: int, number: int, wanted: int
-) -> tuple[MultimodalVAE, FitProgress]:
-    from tqdm import tqdm
-
-    config = training_config(training.settings)
-    vae = training.build(seed)
-    with tqdm(
-        total=config.max_epochs,
-        desc="fit" if wanted == 1 else f"fit {number + 1} of {wanted}",
-        unit="epoch",
-        disable=not training.settings["verbose"],
-    ) as bar:
+    Returns
+    -------
+    list
+        For every training the starts that ended well, the first first, or the error if none
+        did.
+    """
+    seeds = [(training, seed) for training in trainings for seed in training.seeds]
+    vae = stack_networks([training.build(seed) for training, seed in seeds])
+    first = trainings[0]
+    schedules = [objective_schedules(training.settings).beta[0] for training, _ in seeds]
+    with _bar(first.settings, len(seeds)) as bar:
 
         def show(epoch: int, row: HistoryRow) -> None:
             bar.update(epoch - bar.n)
             shown = "validation_objective" if "validation_objective" in row else "objective"
             bar.set_postfix({shown.replace("_", " "): f"{row[shown]:.4g}"})
 
-        progress = train(
-            vae,
-            training.data,
-            config,
-            objective=objective_schedules(training.settings),
-            streams=RandomStreams([seed], training.device),
-            on_epoch=show,
-            measure=training.measure,
-            checkpoint=_checkpoint(training, number),
-            fingerprint=f"{training.fingerprint}/{seed}",
-        )
-    return vae, progress
+        try:
+            progress = train(
+                vae,
+                [training.data for training, _ in seeds],
+                training_config(first.settings),
+                objective=replace(objective_schedules(first.settings), beta=tuple(schedules)),
+                streams=RandomStreams([seed for _, seed in seeds], first.device),
+                on_epoch=show,
+                checkpoint=checkpoint,
+                fingerprint=f"{fingerprint}/{[seed for _, seed in seeds]}",
+            )
+        except TrainingError as problem:  # none of all starts ended well
+            return [problem for _ in trainings]
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    found = iter(range(len(seeds)))
+    return [_starts_of(training, vae, progress, found) for training in trainings]
 
 
-def _judge(training: Training, vae: MultimodalVAE, seed: int) -> float:
+def best_start(starts: Sequence[Start]) -> Start:
+    """Return the start with the lowest objective."""
+    return starts[0] if len(starts) == 1 else min(starts, key=lambda start: start.objective)
+
+
+def _starts_of(
+    training: Training, vae: MultimodalVAE, progress: FitProgress, places: Iterator[int]
+) -> list[Start] | TrainingError:
+    """Take one fit's starts out of the replicates, the next of which `places` names."""
+    starts, problem = [], ""
+    for seed in training.seeds:
+        place = next(places)
+        if progress.errors[place]:  # the others may do better
+            problem = progress.errors[place]
+            continue
+        own = take_replicates(vae, [place])
+        judged = float("nan") if len(training.seeds) == 1 else _judge(training, own)
+        starts.append(Start(seed, own, progress.of(place), judged))
+    return starts or TrainingError(problem)
+
+
+def _restart_seed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, RESTART, number]).generate_state(1)[0])
+
+
+def _bar(settings: Mapping[str, Any], number: int) -> tqdm[Any]:
+    from tqdm import tqdm
+
+    return tqdm(
+        total=settings["max_epochs"],
+        desc="fit" if number == 1 else f"{number} fits",
+        unit="epoch",
+        disable=not settings["verbose"],
+    )
+
+
+def _judge(training: Training, vae: MultimodalVAE) -> float:
     """Return the negative objective on the same rows and with the same noise for every start."""
     data = training.data
-    streams = RandomStreams([seed], training.device)
+    streams = RandomStreams([training.seed], training.device)
     streams.reseed(JUDGED_ROWS)
     rows = (data.validation_rows or data.training_rows).draw(streams)
-    # a start that a checkpoint brought back was not trained now, and knows no weights
     vae.set_options(final_options(training.settings))
     terms = evaluate_rows(vae, data.sources, rows, streams, training.settings["precision"])
     beta = objective_schedules(training.settings).beta[0].final

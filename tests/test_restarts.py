@@ -17,6 +17,7 @@ import xarray as xr
 import neuroalign as na
 from neuroalign import fitting, restarts, translation
 from neuroalign.errors import ModelFileError, TrainingError
+from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.restarts import Start, Training
 from neuroalign.settings import training_config
 from neuroalign.training import loop
@@ -58,14 +59,14 @@ def windows() -> xr.DataTree:
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[Start]:
     """Collect every start of the fits that a test makes."""
     seen: list[Start] = []
-    original = restarts.train_starts
+    original = restarts.train_fit
 
-    def watched(training: Training, seed: int) -> tuple[Start, list[Start]]:
-        best, made = original(training, seed)
+    def watched(training: Training, **named: Any) -> list[Start]:
+        made = original(training, **named)
         seen.extend(made)
-        return best, made
+        return made
 
-    monkeypatch.setattr(fitting, "train_starts", watched)
+    monkeypatch.setattr(fitting, "train_fit", watched)
     return seen
 
 
@@ -110,48 +111,52 @@ def test_the_start_with_the_lowest_objective_is_kept(
 def test_the_first_start_is_the_fit_with_one_start(
     windows: xr.DataTree, starts: list[Start]
 ) -> None:
-    single = _quiet_fit(windows)
-    series = _quiet_fit(windows, n_init=2)
+    single = _quiet_fit(windows, precision="float64")
+    series = _quiet_fit(windows, n_init=2, precision="float64")
     alone, first, second = starts
     assert len(single.restarts_) == 1
     assert np.isnan(single.restarts_["objective"].iloc[0])
-    _assert_equal_weights(alone.vae, first.vae)
-    assert alone.progress.history == first.progress.history
+    # side by side, sums of products may end in another last digit
+    for name, value in alone.vae.state_dict().items():
+        torch.testing.assert_close(first.vae.state_dict()[name], value, rtol=1e-9, atol=1e-10)
+    for mine, theirs in zip(first.progress.history[0], alone.progress.history[0], strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-9)
     assert first.progress.history != second.progress.history
     assert series.fitted_.validation_trials == single.fitted_.validation_trials
 
 
 def test_equal_starts_are_judged_equal(
-    windows: xr.DataTree, starts: list[Start], monkeypatch: pytest.MonkeyPatch
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows and noise are the same for all, so that objectives tell starts apart by weights."""
     model = _quiet_fit(windows, n_init=2)
-    first = starts[0]
-    monkeypatch.setattr(restarts, "_train_one", lambda *_: (first.vae, first.progress))
-    copied = _quiet_fit(windows, n_init=2).restarts_["objective"].tolist()
-    assert copied == [first.objective, first.objective]
     assert model.restarts_["objective"].nunique() == 2
+    monkeypatch.setattr(restarts, "_restart_seed", lambda seed, _: seed)
+    copied = _quiet_fit(windows, n_init=2).restarts_["objective"].tolist()
+    assert copied == pytest.approx([model.restarts_["objective"].iloc[0]] * 2, rel=1e-5)
 
 
 def test_starts_that_break_are_passed_over(
     windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = restarts._train_one
-    broken: set[int] = {0}
-
-    def fragile(training: Training, seed: int, number: int, wanted: int) -> tuple[Any, Any]:
-        if number in broken:
-            raise TrainingError(f"start {number} broke")
-        return original(training, seed, number, wanted)
-
     whole = _quiet_fit(windows, n_init=3)
-    monkeypatch.setattr(restarts, "_train_one", fragile)
+    broken = {int(whole.restarts_["seed"].iloc[0])}
+    original = fitting.build_networks
+
+    def fragile(subjects: Any, settings: Any, seed: int) -> MultimodalVAE:
+        networks = original(subjects, settings, seed)
+        if seed in broken:
+            with torch.no_grad():
+                next(networks.parameters()).fill_(float("nan"))
+        return networks
+
+    monkeypatch.setattr(fitting, "build_networks", fragile)
     model = _quiet_fit(windows, n_init=3)
     pd.testing.assert_frame_equal(
-        model.restarts_, whole.restarts_.iloc[1:].reset_index(drop=True), check_exact=True
+        model.restarts_, whole.restarts_.iloc[1:].reset_index(drop=True), rtol=1e-5
     )
-    broken.update({1, 2})
-    with pytest.raises(TrainingError, match="start 2 broke"):
+    broken.update(whole.restarts_["seed"])
+    with pytest.raises(TrainingError, match="of 'ada' is not finite in epoch 1"):
         _quiet_fit(windows, n_init=3)
 
 
@@ -184,7 +189,7 @@ def _interrupting(after: int) -> Callable[..., None]:
     return record
 
 
-@pytest.mark.parametrize(("after", "patience"), [(1, 10), (3, None), (4, 10)])
+@pytest.mark.parametrize(("after", "patience"), [(1, 10), (2, None), (4, 1)])
 def test_an_interrupted_series_goes_on_to_the_same_result(
     windows: xr.DataTree,
     tmp_path: Path,
@@ -192,15 +197,15 @@ def test_an_interrupted_series_goes_on_to_the_same_result(
     after: int,
     patience: int | None,
 ) -> None:
-    settings: dict[str, Any] = {"n_init": 3, "patience": patience}
+    settings: dict[str, Any] = {"n_init": 3, "patience": patience, "max_epochs": 6}
     whole = _quiet_fit(windows, **settings)
     state = tmp_path / "state"
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_record", _interrupting(after))
         with pytest.raises(KeyboardInterrupt):
             _quiet_fit(windows, state, **settings)
-    # an epoch that was cut short leaves nothing; finished starts and epochs are kept
-    assert len(list(tmp_path.iterdir())) == after // 2
+    # an epoch that was cut short leaves nothing
+    assert len(list(tmp_path.iterdir())) == (after > 1)
     resumed = _quiet_fit(windows, state, **settings)
     assert list(tmp_path.iterdir()) == []
     _assert_equal_weights(whole.fitted_.vae, resumed.fitted_.vae)
@@ -212,7 +217,7 @@ def test_an_interrupted_series_goes_on_to_the_same_result(
     "change",
     [{"divergence": "mixture"}, {"standard_weight": 1.0}, {"divergence": [(0, 0), (1, 1)]}],
 )
-def test_finished_starts_are_judged_by_the_same_divergence_after_an_interruption(
+def test_starts_are_judged_by_the_same_divergence_after_an_interruption(
     windows: xr.DataTree,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -221,7 +226,7 @@ def test_finished_starts_are_judged_by_the_same_divergence_after_an_interruption
     settings: dict[str, Any] = {"n_init": 2, "beta": 1.0, **change}
     whole = _quiet_fit(windows, **settings)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_record", _interrupting(4))
+        patch.setattr(loop, "_record", _interrupting(2))
         with pytest.raises(KeyboardInterrupt):
             _quiet_fit(windows, tmp_path / "state", **settings)
     resumed = _quiet_fit(windows, tmp_path / "state", **settings)
@@ -233,7 +238,7 @@ def test_checkpoints_of_another_series_are_refused(
 ) -> None:
     state = tmp_path / "state"
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_record", _interrupting(3))
+        patch.setattr(loop, "_record", _interrupting(2))
         with pytest.raises(KeyboardInterrupt):
             _quiet_fit(windows, state, n_init=2)
     with pytest.raises(ModelFileError, match="belongs to another fit"):

@@ -22,11 +22,22 @@ class RandomStreams:
         One seed per replicate.
     device : torch.device or str
         Where the numbers are drawn.
+    generators : sequence of Generator, optional
+        One per seed, as they stand; made and seeded if not given.
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        *,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> None:
         self.seeds = tuple(int(seed) for seed in seeds)
         self.device = torch.device(device)
+        if generators is not None:
+            self._generators = list(generators)
+            return
         self._generators = [torch.Generator(device=self.device) for _ in self.seeds]
         self.reseed(0)
 
@@ -34,6 +45,14 @@ class RandomStreams:
     def n_replicates(self) -> int:
         """How many replicates draw side by side."""
         return len(self.seeds)
+
+    def only(self, replicates: Sequence[int]) -> RandomStreams:
+        """Return the streams of these replicates; drawing from them moves these on as well."""
+        return RandomStreams(
+            [self.seeds[r] for r in replicates],
+            self.device,
+            generators=[self._generators[r] for r in replicates],
+        )
 
     def reseed(self, *keys: int) -> None:
         """Set every generator to a state that depends on its seed and on `keys` alone.

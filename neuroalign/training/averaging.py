@@ -52,6 +52,16 @@ class WeightAverage:
         torch._foreach_lerp_(self._averages, self._weights, 1.0 - kept)
         self.steps += 1
 
+    @torch.no_grad()
+    def narrow(self, places: list[int]) -> None:
+        """Let all replicates but those at these places leave, after they left the network."""
+        if self.averaged is None:
+            return
+        for weights in self.averaged.parameters():
+            weights.data = weights.data[places]
+        self._averages = list(self.averaged.parameters())
+        self._weights = [weights.detach() for weights in self.current.parameters()]
+
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must keep."""
         if self.averaged is None:

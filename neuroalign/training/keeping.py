@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,14 +34,21 @@ class FitProgress:
         Lowest validation objective so far, nats per row.
     best_epoch : list of int
         When it was reached.
+    running : list of int
+        Replicates that the network still holds, in its order; those that are done leave it.
+    errors : list of str
+        What went wrong with each replicate; empty if nothing did.
     best_weights : dict
-        The weights of that epoch (empty without validation).
+        The weights of the best epochs, of all replicates (empty without validation, unless
+        replicates have left).
     """
 
     epoch: int
     history: list[list[HistoryRow]]
     best_score: list[float]
     best_epoch: list[int]
+    running: list[int]
+    errors: list[str]
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -51,11 +59,37 @@ class FitProgress:
             [[] for _ in range(n_replicates)],
             [math.inf] * n_replicates,
             [0] * n_replicates,
+            list(range(n_replicates)),
+            [""] * n_replicates,
+        )
+
+    def of(self, replicate: int) -> FitProgress:
+        """Return the progress of one replicate, as if it had been fitted alone."""
+        return FitProgress(
+            len(self.history[replicate]),
+            [self.history[replicate]],
+            [self.best_score[replicate]],
+            [self.best_epoch[replicate]],
+            [0],
+            [self.errors[replicate]],
         )
 
     def is_active(self, replicate: int, patience: int | None) -> bool:
         """Tell whether a replicate still trains."""
+        if self.errors[replicate]:
+            return False
         return patience is None or self.epoch - self.best_epoch[replicate] < patience
+
+    @torch.no_grad()
+    def keep(self, vae: MultimodalVAE, replicates: Sequence[int]) -> None:
+        """Take over the weights that these replicates (by their first numbers) have now."""
+        weights = dict(vae.named_parameters())
+        if not self.best_weights:  # nobody has left so far
+            self.best_weights = {n: value.detach().clone() for n, value in weights.items()}
+            return
+        places = [self.running.index(r) for r in replicates]
+        for name, value in weights.items():
+            self.best_weights[name][list(replicates)] = value[places]
 
 
 class Keeper:
@@ -113,6 +147,24 @@ def capture(
     )
 
 
+@torch.no_grad()
+def narrow(
+    vae: MultimodalVAE,
+    optimiser: torch.optim.Optimizer,
+    average: WeightAverage,
+    places: Sequence[int],
+) -> None:
+    """Let all replicates but those at these places leave the network and what follows it."""
+    chosen = list(places)
+    for parameter in vae.parameters():
+        parameter.data = parameter.data[chosen]
+        parameter.grad = None
+        for name, moment in optimiser.state.get(parameter, {}).items():
+            if name != "step":
+                optimiser.state[parameter][name] = moment[chosen]
+    average.narrow(chosen)
+
+
 def resume(
     path: Path,
     vae: MultimodalVAE,
@@ -143,6 +195,8 @@ def resume(
     for name, value in saved.tensors.items():
         part, _, rest = name.partition("/")
         parts[part][rest] = value
+    if len(state["running"]) < len(state["errors"]):
+        narrow(vae, optimiser, average, state["running"])
     vae.load_state_dict(parts["weights"])
     average.restore(parts["average"])
     moments: dict[int, dict[str, Tensor]] = {}

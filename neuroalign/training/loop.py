@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,53 +15,30 @@ from torch import Tensor
 from neuroalign.errors import TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveTerms
 from neuroalign.nn.random import RandomStreams
+from neuroalign.nn.replicates import set_weights, take_replicates
 from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.config import TrainingConfig
-from neuroalign.training.keeping import FitProgress, HistoryRow, Keeper, resume
-from neuroalign.training.pairing import RowPlan, Rows
+from neuroalign.training.keeping import FitProgress, HistoryRow, Keeper, narrow, resume
+from neuroalign.training.pairing import Rows
 from neuroalign.training.schedules import ObjectiveSchedules
+from neuroalign.training.sets import SideBySide, TrainingSet
 from neuroalign.training.sources import Mixing, Source
 
-# keys of the random streams: epochs count from 1, so these never meet them
-VALIDATION_ROWS: Final = 2**31 - 1
+# key of the random streams: epochs count from 1, so it never meets them
 VALIDATION_NOISE: Final = 2**31 - 2
 EVALUATION_ROWS: Final = 2048  # rows evaluated at once, which bounds memory
 
 EpochCallback = Callable[[int, HistoryRow], None]
-Measure = Callable[[MultimodalVAE], Sequence[HistoryRow]]
-
-
-@dataclass
-class TrainingSet:
-    """What a fit works on.
-
-    Attributes
-    ----------
-    names : sequence of str
-        The modalities' names, for messages and for the history.
-    sources : sequence of Source
-        Examples of each modality.
-    training_rows : RowPlan
-        Rows to train on.
-    validation_rows : RowPlan or None
-        Rows of held-out trials, which decide when to stop.
-    """
-
-    names: Sequence[str]
-    sources: Sequence[Source]
-    training_rows: RowPlan
-    validation_rows: RowPlan | None = None
 
 
 def train(
     vae: MultimodalVAE,
-    data: TrainingSet,
+    data: TrainingSet | Sequence[TrainingSet],
     config: TrainingConfig,
     *,
     objective: ObjectiveSchedules,
     streams: RandomStreams,
     on_epoch: EpochCallback | None = None,
-    measure: Measure | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
 ) -> FitProgress:
@@ -72,8 +48,9 @@ def train(
     ----------
     vae : MultimodalVAE
         Changed in place.
-    data : TrainingSet
-        Sources and rows.
+    data : TrainingSet or sequence of TrainingSet
+        Sources and rows, the same for all replicates or one for each; those of several must
+        agree in units, bins and numbers of rows.
     config : TrainingConfig
         How long and how fast.
     objective : ObjectiveSchedules
@@ -82,19 +59,22 @@ def train(
     streams : RandomStreams
         A generator per replicate; reseeded by epoch, so that a fit can be resumed.
     on_epoch : callable, optional
-        Called with the number of epochs done and the history row of the first replicate.
-    measure : callable, optional
-        Given the network as it would be kept, returns numbers to be added to each replicate's
-        history row.
+        Called with the number of epochs done and the history row of the first replicate that
+        still trains.
     checkpoint : Path, optional
         Where to keep the state of the fit; if the file is there, the fit goes on from it.
     fingerprint : str
         Says what is being fitted; a checkpoint of something else is refused.
 
+    Returns
+    -------
+    FitProgress
+        History, best epochs, and what went wrong with single replicates (`errors`).
+
     Raises
     ------
     TrainingError
-        If a loss is not finite; the message names the modality.
+        If a loss is not finite in every replicate; the message names the modality.
     ModelFileError
         If the checkpoint is damaged or belongs to another fit.
     """
@@ -102,61 +82,90 @@ def train(
         vae.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     average = WeightAverage(vae, config.weight_averaging)
-    n_replicates = len(objective.beta)
-    progress = FitProgress.fresh(n_replicates)
+    progress = FitProgress.fresh(len(objective.beta))
     if checkpoint is not None and checkpoint.exists():
         progress = resume(checkpoint, vae, optimiser, average, fingerprint)
-    patience = config.patience if data.validation_rows is not None else None
-    held_out = _validation_rows(data, streams)
+    side = SideBySide.of(data, objective, streams, progress.running)
+    patience = config.patience if side.held_out is not None else None
     keeper = Keeper(checkpoint, fingerprint, config.checkpoint_seconds)
     try:
-        while progress.epoch < config.max_epochs and any(
-            progress.is_active(r, patience) for r in range(n_replicates)
-        ):
-            beta = _set_weights(vae, objective, progress.epoch, streams.device)
-            streams.reseed(progress.epoch + 1)
-            trained = _train_epoch(vae, data, config, optimiser, average, beta, streams)
-            validated = None
-            if held_out is not None:
-                streams.reseed(VALIDATION_NOISE)
-                validated = evaluate_rows(
-                    average.network, data.sources, held_out, streams, config.precision
-                )
-            measured = None if measure is None else measure(average.network)
+        while progress.epoch < config.max_epochs and _active(progress, patience):
+            beta = _set_weights(vae, side.objective, progress.epoch, streams.device)
+            side.streams.reseed(progress.epoch + 1)
+            trained = _train_epoch(vae, side.data, config, optimiser, average, beta, side.streams)
+            rows = _history_rows(
+                side.data.names, trained, _validate(average.network, side, config),
+                _measured(average.network, side.sets), beta,
+            )  # fmt: skip
             settled = progress.epoch >= objective.settled_after + 1
-            rows = _history_rows(data.names, trained, validated, measured, beta)
-            _record(progress, average.network, data.names, rows, patience, settled=settled)
+            _record(progress, average.network, side.data.names, rows, patience, settled=settled)
             if on_epoch is not None:
-                on_epoch(progress.epoch, progress.history[0][-1])
+                shown = next(iter(_active(progress, patience)), progress.running[0])
+                on_epoch(progress.epoch, progress.history[shown][-1])
+            going = _active(progress, patience)
+            if going and len(going) < len(progress.running):
+                places = [progress.running.index(r) for r in going]
+                progress.keep(average.network, [])  # there is room for all from now on
+                narrow(vae, optimiser, average, places)
+                progress.running = going
+                side = SideBySide.of(data, objective, streams, going)
             keeper.end_epoch(vae, optimiser, average, progress)
-    finally:  # also when it is interrupted, or done while others of a series are not
+    finally:  # also when it is interrupted
         keeper.write()
-    if progress.best_weights and patience is not None:
-        vae.load_state_dict(progress.best_weights)
-        return progress
-    if average.network is not vae:
+    if patience is None or not progress.best_weights:
+        _check_kept(average.network, side, config, progress)
+        if progress.best_weights:
+            progress.keep(average.network, progress.running)
+    if progress.best_weights:
+        set_weights(vae, progress.best_weights)
+    elif average.network is not vae:
         vae.load_state_dict(average.network.state_dict())
-    _check_kept(vae, data, held_out, config, streams, progress.epoch)
     return progress
 
 
+def _active(progress: FitProgress, patience: int | None) -> list[int]:
+    return [r for r in progress.running if progress.is_active(r, patience)]
+
+
+def _validate(
+    vae: MultimodalVAE, side: SideBySide, config: TrainingConfig
+) -> ObjectiveTerms | None:
+    if side.held_out is None:
+        return None
+    side.streams.reseed(VALIDATION_NOISE)
+    return evaluate_rows(vae, side.data.sources, side.held_out, side.streams, config.precision)
+
+
+def _measured(vae: MultimodalVAE, sets: Sequence[TrainingSet]) -> list[HistoryRow]:
+    found: list[HistoryRow] = []
+    for place, one in enumerate(sets):
+        if one.measure is None:
+            found.append({})
+        else:
+            found.append(one.measure(vae if len(sets) == 1 else take_replicates(vae, [place])))
+    return found
+
+
 def _check_kept(
-    vae: MultimodalVAE,
-    data: TrainingSet,
-    held_out: Rows | None,
-    config: TrainingConfig,
-    streams: RandomStreams,
-    epoch: int,
+    vae: MultimodalVAE, side: SideBySide, config: TrainingConfig, progress: FitProgress
 ) -> None:
     """Refuse weights that no finite loss vouches for: the last step may be one too many."""
-    streams.reseed(VALIDATION_NOISE)
-    rows = data.training_rows.draw(streams) if held_out is None else held_out
-    terms = evaluate_rows(vae, data.sources, rows, streams, config.precision)
-    for r in range(terms.regularisation.shape[0]):
-        row: HistoryRow = {"regularisation": float(terms.regularisation[r])}
-        for m, name in enumerate(data.names):
-            row[f"reconstruction[{name}]"] = float(terms.reconstruction[m, r])
-        _check_finite(row, data.names, epoch)
+    side.streams.reseed(VALIDATION_NOISE)
+    rows = side.data.training_rows.draw(side.streams) if side.held_out is None else side.held_out
+    terms = evaluate_rows(vae, side.data.sources, rows, side.streams, config.precision)
+    for place, r in enumerate(progress.running):
+        row: HistoryRow = {"regularisation": float(terms.regularisation[place])}
+        for m, name in enumerate(side.data.names):
+            row[f"reconstruction[{name}]"] = float(terms.reconstruction[m, place])
+        _note_problem(progress, r, _problem(row, side.data.names, progress.epoch))
+
+
+def _note_problem(progress: FitProgress, replicate: int, problem: str) -> None:
+    """Remember that a replicate broke; the others go on, unless there are none."""
+    if problem:
+        progress.errors[replicate] = problem
+        if all(progress.errors):
+            raise TrainingError(problem)
 
 
 def _set_weights(
@@ -285,18 +294,11 @@ def clip_gradients(vae: MultimodalVAE, largest: float) -> None:
         gradient.mul_(factor.reshape(-1, *[1] * (gradient.dim() - 1)))
 
 
-def _validation_rows(data: TrainingSet, streams: RandomStreams) -> Rows | None:
-    if data.validation_rows is None:
-        return None
-    streams.reseed(VALIDATION_ROWS)  # the same rows in every epoch: scores are comparable
-    return data.validation_rows.draw(streams)
-
-
 def _history_rows(
     names: Sequence[str],
     trained: ObjectiveTerms,
     validated: ObjectiveTerms | None,
-    measured: Sequence[HistoryRow] | None,
+    measured: Sequence[HistoryRow],
     beta: Tensor,
 ) -> list[HistoryRow]:
     """Return the numbers of an epoch, a row per replicate."""
@@ -314,7 +316,7 @@ def _history_rows(
             row[f"{prefix}regularisation"] = float(regularisation[r])
             for m, name in enumerate(names):
                 row[f"{prefix}reconstruction[{name}]"] = float(reconstruction[m, r])
-        rows.append(row | ({} if measured is None else measured[r]))
+        rows.append(row | measured[r])
     return rows
 
 
@@ -328,12 +330,15 @@ def _record(
     settled: bool,
 ) -> None:
     """Add the epoch to the history and keep the weights of replicates that got better."""
-    active = [r for r in range(len(rows)) if progress.is_active(r, patience)]
+    active = _active(progress, patience)
     progress.epoch += 1
     improved = []
     for r in active:
-        row = {"epoch": progress.epoch, **rows[r]}
-        _check_finite(row, names, progress.epoch)
+        row = {"epoch": progress.epoch, **rows[progress.running.index(r)]}
+        problem = _problem(row, names, progress.epoch)
+        _note_problem(progress, r, problem)
+        if problem:
+            continue
         progress.history[r].append(row)
         score = row.get("validation_objective")
         # while the objective itself changes, its last value stands for the fit
@@ -344,29 +349,21 @@ def _record(
             progress.best_epoch[r] = progress.epoch
             improved.append(r)
     if patience is not None and improved:
-        _keep(progress, vae, improved)
+        progress.keep(vae, improved)
 
 
-@torch.no_grad()
-def _keep(progress: FitProgress, vae: MultimodalVAE, replicates: list[int]) -> None:
-    weights = vae.state_dict()
-    if not progress.best_weights:
-        progress.best_weights = {name: value.clone() for name, value in weights.items()}
-        return
-    for name, value in weights.items():
-        progress.best_weights[name][replicates] = value[replicates]
-
-
-def _check_finite(row: HistoryRow, names: Sequence[str], epoch: int) -> None:
+def _problem(row: HistoryRow, names: Sequence[str], epoch: int) -> str:
+    """Say which term is not finite; nothing if all are."""
     broken = [name for name in names if not math.isfinite(row[f"reconstruction[{name}]"])]
     if broken:
-        raise TrainingError(
+        return (
             f"the reconstruction term of {', '.join(map(repr, broken))} is not finite in epoch "
             f"{epoch}; lower the learning rate, set gradient_clip, or look at the counts of "
             "these subjects."
         )
     if not math.isfinite(row["regularisation"]):
-        raise TrainingError(
+        return (
             f"the regularisation term is not finite in epoch {epoch}; lower the learning rate "
             "or set gradient_clip."
         )
+    return ""

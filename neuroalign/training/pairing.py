@@ -42,6 +42,12 @@ class Rows:
         donor = None if self.donor is None else self.donor[:, start:stop]
         return Rows(self.index[:, start:stop], present, donor)
 
+    def of(self, replicates: Sequence[int]) -> Rows:
+        """Return the rows of these replicates."""
+        chosen = list(replicates)
+        present = None if self.present is None else self.present[chosen]
+        return Rows(self.index[chosen], present, None if self.donor is None else self.donor[chosen])
+
 
 class RowPlan(Protocol):
     """Draws the rows of an epoch, always equally many."""
@@ -54,6 +60,47 @@ class RowPlan(Protocol):
     def draw(self, streams: RandomStreams) -> Rows:
         """Draw the rows of one epoch, shuffled."""
         ...
+
+
+class StackedRows:
+    """A plan of its own for every replicate.
+
+    Parameters
+    ----------
+    plans : sequence of RowPlan
+        One per replicate, with equally many rows.
+    """
+
+    def __init__(self, plans: Sequence[RowPlan]) -> None:
+        self.plans = plans
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows an epoch has, of every replicate."""
+        return self.plans[0].n_rows
+
+    def draw(self, streams: RandomStreams) -> Rows:
+        """Draw every replicate's rows from its own plan, as it would alone."""
+        drawn = [plan.draw(streams.only([r])) for r, plan in enumerate(self.plans)]
+        donor = [rows.donor for rows in drawn if rows.donor is not None]
+        return Rows(
+            torch.cat([rows.index for rows in drawn]),
+            self._presence(drawn),
+            torch.cat(donor) if len(donor) == len(drawn) else None,
+        )
+
+    @staticmethod
+    def _presence(drawn: Sequence[Rows]) -> Tensor | None:
+        if all(rows.present is None for rows in drawn):
+            return None
+        return torch.cat(
+            [
+                torch.ones_like(rows.index, dtype=torch.bool)
+                if rows.present is None
+                else rows.present
+                for rows in drawn
+            ]
+        )
 
 
 class ResampledRows:

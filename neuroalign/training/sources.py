@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -154,6 +155,50 @@ class WindowSource:
             counts = donated.sub_(counts).mul_(swapped).add_(counts).flatten(-2)
         features = self.scaling(counts)
         return features, counts if self.target_counts else features
+
+
+class StackedWindows:
+    """Windows of one modality in several fits side by side, each with its trials and scaling.
+
+    Parameters
+    ----------
+    sources : sequence of WindowSource
+        One per replicate, with the same units and bins. Counts that several of them share lie
+        on the device once.
+    """
+
+    def __init__(self, sources: Sequence[WindowSource]) -> None:
+        first = sources[0]
+        distinct = {id(source.counts): source.counts for source in sources}
+        place, trials = {}, 0
+        for key, counts in distinct.items():
+            place[key] = trials
+            trials += len(counts)
+        scaling = FeatureScaling(
+            first.scaling.square_root,
+            torch.stack([source.scaling.shift for source in sources]).unsqueeze(1),
+            torch.stack([source.scaling.gain for source in sources]).unsqueeze(1),
+        )
+        self._windows = WindowSource(
+            torch.cat(list(distinct.values())) if len(distinct) > 1 else first.counts,
+            first.starts,
+            first.n_features // first.counts.shape[-1],
+            scaling,
+            target_counts=first.target_counts,
+        )
+        offsets = [place[id(source.counts)] * len(first.starts) for source in sources]
+        self._offsets = torch.tensor(offsets, device=first.counts.device).unsqueeze(-1)
+
+    @property
+    def n_examples(self) -> int:
+        """How many windows there are in all trials of all replicates."""
+        return self._windows.n_examples
+
+    def gather(self, index: Tensor, mixed: Mixing | None = None) -> tuple[Tensor, Tensor]:
+        """Return what `WindowSource.gather` does, the index counting each replicate's own."""
+        if mixed is not None:
+            mixed = Mixing(mixed.donor + self._offsets, mixed.share, mixed.streams)
+        return self._windows.gather(index + self._offsets, mixed)
 
 
 class PosteriorSource:

@@ -12,9 +12,10 @@ from neuroalign.nn.networks import Decoder, Encoder
 from neuroalign.nn.random import RandomStreams
 from neuroalign.training.config import TrainingConfig
 from neuroalign.training.keeping import FitProgress
-from neuroalign.training.loop import TrainingSet, train
+from neuroalign.training.loop import train
 from neuroalign.training.pairing import ResampledRows
 from neuroalign.training.schedules import ObjectiveSchedules, Plan, Schedule
+from neuroalign.training.sets import Measure, TrainingSet
 from neuroalign.training.sources import FeatureScaling, WindowSource
 
 CONFIG = TrainingConfig(
@@ -75,8 +76,10 @@ def fit(
     config: TrainingConfig = CONFIG,
     *,
     validation: bool = True,
+    measure: Measure | None = None,
     **extra: Any,
 ) -> tuple[MultimodalVAE, FitProgress]:
     """Fit the problem of these seeds."""
     vae, data, streams = problem(seeds, validation=validation)
+    data.measure = measure
     return vae, train(vae, data, config, objective=objective, streams=streams, **extra)

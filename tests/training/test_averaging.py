@@ -12,7 +12,8 @@ from neuroalign.nn.random import RandomStreams
 from neuroalign.nn.sharing import SharingOptions
 from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.keeping import HistoryRow
-from neuroalign.training.loop import VALIDATION_NOISE, VALIDATION_ROWS, evaluate_rows, train
+from neuroalign.training.loop import VALIDATION_NOISE, evaluate_rows, train
+from neuroalign.training.sets import VALIDATION_ROWS
 
 Weights = dict[str, Tensor]
 # one step an epoch, so that all weights there ever were can be seen between epochs
@@ -107,17 +108,17 @@ def test_the_average_is_what_is_measured_validated_and_kept(patience: int | None
     steps: list[Weights] = []
     measured: list[Weights] = []
 
-    def measure(network: MultimodalVAE) -> list[HistoryRow]:
+    def measure(network: MultimodalVAE) -> HistoryRow:
         measured.append(_weights(network))
-        return [{}]
+        return {}
 
+    data.measure = measure
     progress = train(
         vae,
         data,
         config,
         objective=weights(0.1),
         streams=streams,
-        measure=measure,
         on_epoch=lambda *_: steps.append(_weights(vae)),
     )
     averages = _averages(steps, 0.5)
@@ -167,9 +168,9 @@ def test_without_validation_the_last_average_is_kept() -> None:
     )
     seen: list[Weights] = []
 
-    def measure(network: MultimodalVAE) -> list[HistoryRow]:
+    def measure(network: MultimodalVAE) -> HistoryRow:
         seen.append(_weights(network))
-        return [{}]
+        return {}
 
     again, _ = fit([3], weights(0.1), config, validation=False, measure=measure)
     assert all(torch.equal(_weights(again)[name], value) for name, value in seen[-1].items())

@@ -164,17 +164,21 @@ def test_paired_rows_train_as_well() -> None:
 def test_what_is_measured_appears_in_the_history_of_each_replicate() -> None:
     seen = []
 
-    def measure(network: MultimodalVAE) -> list[HistoryRow]:
-        seen.append(next(network.parameters()).detach().clone())
-        return [{"alignment": 10.0 * r + len(seen), "norm": 0.5} for r in range(2)]
+    def measure(network: MultimodalVAE) -> HistoryRow:
+        first = next(network.parameters()).detach().clone()
+        assert len(first) == 1  # one replicate at a time
+        seen.append(first)
+        return {"call": len(seen), "weight": first.flatten()[0].item()}
 
-    _, progress = fit([3, 8], weights(0.1, 0.7), changed(max_epochs=3), measure=measure)
+    vae, progress = fit([3, 8], weights(0.1, 0.7), changed(max_epochs=3), measure=measure)
     for r, rows in enumerate(progress.history):
-        assert [row["alignment"] for row in rows] == [10.0 * r + epoch for epoch in (1, 2, 3)]
-        assert all(row["norm"] == 0.5 for row in rows)
-    assert not torch.equal(seen[0], seen[1])
+        assert [row["call"] for row in rows] == [1 + r, 3 + r, 5 + r]
+        ours = [weight.flatten()[0].item() for weight in seen[r::2]]
+        assert [row["weight"] for row in rows] == ours
+        assert len(set(ours)) == 3
+        assert next(vae.parameters())[r].flatten()[0].item() in ours
     plain = fit([3, 8], weights(0.1, 0.7), changed(max_epochs=3))[1]
-    kept = [[{k: v for k, v in row.items() if k not in {"alignment", "norm"}} for row in rows]
+    kept = [[{k: v for k, v in row.items() if k not in {"call", "weight"}} for row in rows]
             for rows in progress.history]  # fmt: skip
     assert kept == plain.history
 
@@ -182,10 +186,11 @@ def test_what_is_measured_appears_in_the_history_of_each_replicate() -> None:
 def test_measuring_does_not_disturb_the_fit_even_if_it_draws() -> None:
     vae, data, streams = problem([3])
 
-    def measure(_: MultimodalVAE) -> list[HistoryRow]:
-        return [{"drawn": float(streams.normal(1))}]
+    def measure(_: MultimodalVAE) -> HistoryRow:
+        return {"drawn": float(streams.normal(1))}
 
-    train(vae, data, CONFIG, objective=weights(0.1), streams=streams, measure=measure)
+    data.measure = measure
+    train(vae, data, CONFIG, objective=weights(0.1), streams=streams)
     expected = fit([3], weights(0.1))[0]
     for a, b in zip(vae.parameters(), expected.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -95,9 +95,9 @@ def test_each_epoch_trains_and_validates_with_the_weights_of_its_schedules() -> 
     beta = [[(0, 0.0), (4, 1.0)], [(1, 0.5), (2, 0.25)]]
     seen: list[tuple[float, float]] = []
 
-    def measure(network: MultimodalVAE) -> list[HistoryRow]:
+    def measure(network: MultimodalVAE) -> HistoryRow:
         seen.append((network.options.mixture_share, network.options.standard_weight))
-        return [{}, {}]
+        return {}
 
     for averaging in (0.0, 0.9):  # the averaged network is told as well
         seen.clear()
@@ -106,7 +106,8 @@ def test_each_epoch_trains_and_validates_with_the_weights_of_its_schedules() -> 
         )
         config = changed(max_epochs=6, weight_averaging=averaging)
         _, progress = fit([3, 4], objective, config, measure=measure)
-        assert seen == [(0.0, 1.0), (0.0, 0.5), (0.5, 0.0), (1.0, 0.0), (1.0, 0.0), (1.0, 0.0)]
+        assert seen[::2] == seen[1::2]  # the same for both replicates
+        assert seen[::2] == [(0.0, 1.0), (0.0, 0.5), (0.5, 0.0), (1.0, 0.0), (1.0, 0.0), (1.0, 0.0)]
         assert [row["beta"] for row in progress.history[0]] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
         assert [row["beta"] for row in progress.history[1]] == [0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
         for rows in progress.history:

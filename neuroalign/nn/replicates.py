@@ -1,0 +1,46 @@
+"""Networks side by side: stack those of several fits along the replicate dimension, take one out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from neuroalign.nn.multimodal_vae import MultimodalVAE
+
+
+@torch.no_grad()
+def stack_networks(networks: Sequence[MultimodalVAE]) -> MultimodalVAE:
+    """Return one network that holds the replicates of all, in order.
+
+    Every parameter has the replicate dimension first, so stacking is concatenation; what is no
+    parameter (shapes, likelihoods' bounds, weights of the terms) must be the same in all.
+
+    Parameters
+    ----------
+    networks : sequence of MultimodalVAE
+        Built alike; copied, not changed.
+    """
+    stacked = copy.deepcopy(networks[0])
+    if len(networks) > 1:
+        parts = [dict(one.named_parameters()) for one in networks]
+        for name, parameter in stacked.named_parameters():
+            parameter.data = torch.cat([part[name].data for part in parts])
+    return stacked
+
+
+def set_weights(network: MultimodalVAE, weights: Mapping[str, Tensor]) -> None:
+    """Give a network these weights, whatever number of replicates it held before."""
+    for name, parameter in network.named_parameters():
+        parameter.data = weights[name].detach().clone()
+
+
+@torch.no_grad()
+def take_replicates(network: MultimodalVAE, replicates: Sequence[int]) -> MultimodalVAE:
+    """Return a copy that holds these replicates alone, in this order."""
+    taken = copy.deepcopy(network)
+    for parameter in taken.parameters():
+        parameter.data = parameter.data[list(replicates)]
+    return taken
