@@ -37,6 +37,7 @@ _HOMES = {
     "decode_labels": "analysis.decoding",
     "decode_over_time": "analysis.decoding_time",
     "evaluate": "analysis.evaluation",
+    "fit_many": "many_fits",
     "fit_rates": "analysis.controls",
     "from_arrays": "data.arrays",
     "imputation_to_frame": "analysis.imputation",
@@ -157,6 +158,7 @@ if TYPE_CHECKING:
         SpecError,
         TrainingError,
     )
+    from neuroalign.many_fits import fit_many
     from neuroalign.model import SharedLatentModel
 
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -1,0 +1,162 @@
+"""Many fits at once end as they would alone, whatever else is fitted beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import neuroalign as na
+from neuroalign import many_fits, restarts, translation
+from neuroalign.settings import training_config
+from neuroalign.training.config import TrainingConfig
+
+TINY: dict[str, Any] = {
+    "n_latents": 2,
+    "encoder_hidden": (8,),
+    "decoder_hidden": (8,),
+    "max_epochs": 6,
+    "patience": 2,
+    "learning_rate": 0.02,
+    "precision": "float64",
+    "verbose": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let epochs of these small data have few steps: nothing here asks for a good fit."""
+
+    def shortened(given: Mapping[str, Any]) -> TrainingConfig:
+        return dataclasses.replace(training_config(given), least_steps=3)
+
+    monkeypatch.setattr(restarts, "training_config", shortened)
+    monkeypatch.setattr(translation, "STRENGTHS", (0.01,))  # one penalty, so none is searched for
+
+
+@pytest.fixture(scope="module")
+def windows() -> xr.DataTree:
+    recordings, _ = na.simulate_recordings(
+        units={"ada": 6, "bob": 5}, trials=40, mean_rate=10.0, random_state=2
+    )
+    binned = na.bin_spikes(na.keep_spec_trials(recordings), bin_width=0.025)
+    return na.slide_windows(binned, length=0.1, step=0.05)
+
+
+def model(**change: Any) -> na.SharedLatentModel:
+    return na.SharedLatentModel(**TINY | change)
+
+
+def alone(given: na.SharedLatentModel, windows: xr.DataTree) -> na.SharedLatentModel:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.NeuroAlignWarning)
+        return na.SharedLatentModel(**given.get_params()).fit(windows, label="odor")
+
+
+def assert_same_fit(found: Any, expected: na.SharedLatentModel, windows: xr.DataTree) -> None:
+    assert isinstance(found, na.SharedLatentModel)
+    assert found.get_params() == expected.get_params()
+    assert found.best_epoch_ == expected.best_epoch_
+    assert found.fitted_.validation_trials == expected.fitted_.validation_trials
+    # unlike the objective, its parts may pass through zero
+    np.testing.assert_allclose(
+        found.history_["objective"], expected.history_["objective"], rtol=1e-8
+    )
+    assert found.alignment_ == pytest.approx(expected.alignment_, rel=1e-6)
+    assert found.restarts_["seed"].tolist() == expected.restarts_["seed"].tolist()
+    mine, theirs = found.transform(windows), expected.transform(windows)
+    for name in ("ada", "bob"):
+        for part in ("mean", "scale"):
+            np.testing.assert_allclose(mine[name][part], theirs[name][part], rtol=1e-5, atol=1e-6)
+    imputed = [m.impute(windows, source="ada", target="bob") for m in (found, expected)]
+    np.testing.assert_allclose(*(tree["bob"]["expected"] for tree in imputed), rtol=1e-4)
+
+
+def test_seeds_betas_and_starts_end_as_alone(windows: xr.DataTree) -> None:
+    models = [
+        model(random_state=0),
+        model(random_state=1, beta=1.0),
+        model(random_state=2, n_init=2),
+        model(random_state=3, n_latents=3),  # of another shape, so fitted apart
+        model(random_state=4, beta=[(0, 0.0), (3, 0.5)]),
+    ]
+    given = [m.get_params() for m in models]
+    for found, one in zip(na.fit_many(models, windows, label="odor"), models, strict=True):
+        assert_same_fit(found, alone(one, windows), windows)
+    assert [m.get_params() for m in models] == given
+    assert not any(hasattr(m, "fitted_") for m in models)
+
+
+def test_each_model_may_have_data_of_its_own(windows: xr.DataTree) -> None:
+    """As a null has it: the same trials, other labels; or a sweep: other training trials."""
+    permuted = na.permute_labels(windows, "odor", random_state=3)
+    halves = [
+        na.split_trials(windows, test_size=0.5, stratify="odor", random_state=seed)[0]
+        for seed in (0, 1)
+    ]
+    trees = [windows, permuted, *halves]
+    models = [model(random_state=5) for _ in trees]
+    for found, tree in zip(na.fit_many(models, trees, label="odor"), trees, strict=True):
+        assert_same_fit(found, alone(models[0], tree), tree)
+
+
+def test_what_can_train_together_does(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    original = many_fits.train_starts
+
+    def watched(trainings: Any, **named: Any) -> Any:
+        sizes.append([len(t.seeds) for t in trainings])
+        return original(trainings, **named)
+
+    monkeypatch.setattr(many_fits, "train_starts", watched)
+    brief = {"max_epochs": 1}
+    models = [model(random_state=seed, **brief) for seed in range(6)]
+    models += [model(random_state=9, n_init=3, **brief), model(likelihood="gaussian", **brief)]
+    na.fit_many(models, windows, label="odor")
+    assert sizes == [[1, 1, 1, 1], [1, 1], [3], [1]]
+
+
+def test_one_that_cannot_be_fitted_does_not_cost_the_others(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = many_fits.prepare_fit
+
+    def fragile(*asked: Any, seed: int) -> Any:
+        prepared = original(*asked, seed=seed)
+        if seed != 1:
+            return prepared
+
+        def build(own_seed: int) -> Any:
+            networks = prepared.training.build(own_seed)
+            with torch.no_grad():
+                next(networks.parameters()).fill_(float("nan"))
+            return networks
+
+        training = dataclasses.replace(prepared.training, build=build)
+        return dataclasses.replace(prepared, training=training)
+
+    monkeypatch.setattr(many_fits, "prepare_fit", fragile)
+    models = [model(random_state=0), model(random_state=1), model(beta=-1.0)]
+    good, broken, refused = na.fit_many(models, windows, label="odor")
+    assert_same_fit(good, alone(models[0], windows), windows)
+    assert isinstance(broken, na.TrainingError)
+    assert "reconstruction term of 'ada' is not finite in epoch 1" in str(broken)
+    assert isinstance(refused, na.ParameterError)
+    assert "beta must be a number" in str(refused)
+
+
+def test_as_many_trees_as_models_are_needed(windows: xr.DataTree) -> None:
+    with pytest.raises(na.ParameterError, match="one for each of 2 models, got 3"):
+        na.fit_many([model(), model()], [windows] * 3, label="odor")
+
+
+def test_nothing_to_fit_is_nothing_done(windows: xr.DataTree) -> None:
+    assert na.fit_many([], windows, label="odor") == []
