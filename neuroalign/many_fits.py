@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from sklearn.base import clone
 
+from neuroalign.construction import resolve_device
 from neuroalign.data.randomness import resolve_seed
 from neuroalign.errors import NeuroAlignError, ParameterError
 from neuroalign.fitting import PreparedFit, finish_fit, prepare_fit
@@ -25,6 +26,7 @@ __all__ = ["fit_many"]
 OWN_SETTINGS: Final = ("beta", "n_init", "random_state", "verbose")
 # On a CPU the gain is reached with a few replicates, and a piece that is done is done.
 MOST_ON_CPU: Final = 4
+MOST_ON_GPU: Final = 128
 SHARE_OF_MEMORY: Final = 0.5
 # weights, gradients, two moments, average, best
 COPIES_OF_WEIGHTS: Final = 6
@@ -133,11 +135,12 @@ def _finished(
 def _shape(prepared: PreparedFit) -> tuple[Any, ...]:
     """Return what replicates of one network must have in common."""
     data, settings = prepared.training.data, prepared.settings
+    categorical = settings["likelihood"] == "categorical"  # its decoder has an output per count
     common = {name: repr(value) for name, value in settings.items() if name not in OWN_SETTINGS}
     return (
         tuple(sorted(common.items())),
         tuple(
-            (name, len(s.unit_ids), len(s.scaling.shift), s.largest_count)
+            (name, len(s.unit_ids), len(s.scaling.shift), s.largest_count if categorical else 0)
             for name, s in prepared.subjects.items()
         ),
         tuple((s.counts.shape[1:], tuple(s.starts.tolist())) for s in prepared.sources.values()),
@@ -171,6 +174,11 @@ def replicates_at_once(prepared: PreparedFit) -> int:
         return MOST_ON_CPU
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, int(SHARE_OF_MEMORY * free / replicate_bytes(prepared)))
+
+
+def batch_size_for(device: str) -> int:
+    """Say how many fits are worth being handed to `fit_many` at a time on a device."""
+    return MOST_ON_CPU if resolve_device(device).type == "cpu" else MOST_ON_GPU
 
 
 def replicate_bytes(prepared: PreparedFit) -> int:

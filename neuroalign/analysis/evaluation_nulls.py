@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neuroalign.analysis.evaluation_tasks import PAIRED_LABEL, FoldResult, Plan, fit_fold
+from neuroalign.analysis.evaluation_tasks import PAIRED_LABEL, FoldResult, Plan, fit_folds
+from neuroalign.analysis.fitting_many import fits_at_once
 from neuroalign.analysis.labels import labels_as_text
 from neuroalign.analysis.predictions import pool_predictions
 from neuroalign.analysis.tuning import Grid
@@ -30,7 +31,7 @@ def model_null(
     permutations: int,
     permute_classifier: bool,
     observed: xr.DataArray,
-    run: Callable[[Sequence[tuple[str, Any]]], Sequence[FoldResult]],
+    run: Callable[[Sequence[tuple[str, Any]]], Sequence[list[FoldResult]]],
     name: str,
 ) -> xr.Dataset:
     """Repeat the evaluation of one method with permuted labels.
@@ -68,14 +69,23 @@ def model_null(
         label=READ_LABEL if permute_classifier else plan.label,
         imputation=False,
     )
+    given = [
+        (permutation, number) for permutation in range(permutations) for number in range(len(folds))
+    ]
+    size = fits_at_once(model)  # permutations train side by side
     tasks: list[tuple[str, Any]] = []
-    for permutation in range(permutations):
-        labels = permuted_labels(windows, plan, permutation, folds)
-        for number, fold in enumerate(folds):
-            given = tuple(with_labels(side, labels) for side in fold)
-            call = (fit_fold, (model, grid, given, asked), {"number": number})
-            tasks.append((f"{name}, permutation {permutation}", call))
-    done = iter(run(tasks))
+    for start in range(0, len(given), size):
+        part = given[start : start + size]
+        dealt = {p: permuted_labels(windows, plan, p, folds) for p, _ in part}
+        permuted = [
+            (with_labels(folds[n][0], dealt[p]), with_labels(folds[n][1], dealt[p]))
+            for p, n in part
+        ]
+        call = (fit_folds, (model, grid, permuted, asked), {"numbers": [n for _, n in part]})
+        first, last = part[0][0], part[-1][0]
+        which = f"permutation {first}" if first == last else f"permutations {first} to {last}"
+        tasks.append((f"{name}, {which}", call))
+    done = (result for results in run(tasks) for result in results)
     null = np.full((observed.sizes["scope"], permutations), np.nan)
     for permutation in range(permutations):
         pooled = pool_predictions([next(done).predictions for _ in folds])

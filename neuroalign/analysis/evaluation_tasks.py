@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from neuroalign.analysis.fitting_many import fit_each
 from neuroalign.analysis.imputation_pairs import PairScore, align_expected
 from neuroalign.analysis.imputation_run import prepare_sources, prepare_targets, score_pairs
 from neuroalign.analysis.labels import Label, labels_as_text
@@ -40,9 +41,9 @@ class FoldResult:
     """What one method reached on one fold."""
 
     predictions: Predictions
-    choice: Choice
-    seconds: float
-    alignment: float
+    choice: Choice = field(default_factory=lambda: Choice({}))
+    seconds: float = float("nan")
+    alignment: float = float("nan")
     pairs: Mapping[tuple[str, str], PairScore] = field(default_factory=dict)
     real_coherence: Mapping[str, np.ndarray] = field(default_factory=dict)
     own: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
@@ -75,25 +76,68 @@ def fit_fold(
     keep_latents : bool
         Whether the latents are handed on.
     """
+    (result,) = fit_folds(model, grid, [fold], plan, numbers=[number], keep_latents=keep_latents)
+    return result
+
+
+def fit_folds(
+    model: Any,
+    grid: Grid,
+    folds: Sequence[tuple[xr.DataTree, xr.DataTree]],
+    plan: Plan,
+    *,
+    numbers: Sequence[int],
+    keep_latents: bool = False,
+) -> list[FoldResult]:
+    """Do what `fit_fold` does for several folds, whose fits may train side by side."""
     from sklearn.base import clone
 
-    train, test = fold
-    choice = choose_settings(
-        model,
-        grid,
-        train,
-        label=plan.label,
-        fit_label=plan.fit_label,
-        simultaneous=plan.simultaneous,
-        classifier=plan.classifier,
-        random_state=plan.seed,
-    )
+    choices = [
+        choose_settings(
+            model,
+            grid,
+            train,
+            label=plan.label,
+            fit_label=plan.fit_label,
+            simultaneous=plan.simultaneous,
+            classifier=plan.classifier,
+            random_state=plan.seed,
+        )
+        for train, _ in folds
+    ]
     started = time.perf_counter()
-    with warnings.catch_warnings():  # the table shows alignment and accuracy beside each other
-        warnings.simplefilter("ignore", NeuroAlignWarning)
-        fitted = clone(model).set_params(**choice.settings).fit(train, label=plan.fit_label)
-    latents = fitted.transform(train), fitted.transform(test)
-    seconds = time.perf_counter() - started
+    models = [clone(model).set_params(**choice.settings) for choice in choices]
+    fitted = fit_each(models, [train for train, _ in folds], label=plan.fit_label)
+    seconds = (time.perf_counter() - started) / len(folds)
+    results = []
+    for one, choice, fold, number in zip(fitted, choices, folds, numbers, strict=True):
+        if isinstance(one, NeuroAlignError):
+            raise one
+        begun = time.perf_counter()
+        latents = one.transform(fold[0]), one.transform(fold[1])
+        taken = time.perf_counter() - begun
+        result = judge_fold(one, latents, fold, plan, number=number)
+        results.append(
+            replace(
+                result,
+                choice=choice,
+                seconds=seconds + taken,
+                latents=latents if keep_latents else None,
+            )
+        )
+    return results
+
+
+def judge_fold(
+    fitted: Any,
+    latents: tuple[xr.DataTree, xr.DataTree],
+    fold: tuple[xr.DataTree, xr.DataTree],
+    plan: Plan,
+    *,
+    number: int,
+) -> FoldResult:
+    """Read, impute and reconstruct the test trials of a fold with a fitted model."""
+    train, test = fold
     predictions = predict_labels(
         *latents,
         label=plan.label,
@@ -107,13 +151,10 @@ def fit_fold(
         pairs, real = _impute(fitted, fold, latents, plan)
     return FoldResult(
         predictions=predictions,
-        choice=choice,
-        seconds=seconds,
         alignment=float(getattr(fitted, "alignment_", np.nan)),
         pairs=pairs,
         real_coherence=real,
         own=_reconstruct(fitted, train, test) if plan.imputation else {},
-        latents=latents if keep_latents else None,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,8 @@ import numpy as np
 import xarray as xr
 
 from neuroalign.analysis.evaluation_scores import SCOPES, score_method
-from neuroalign.analysis.evaluation_tasks import Plan, fit_fold
+from neuroalign.analysis.evaluation_tasks import Plan, judge_fold
+from neuroalign.analysis.fitting_many import fit_each, fits_at_once
 from neuroalign.analysis.labels import Label, label_name, labels_as_text
 from neuroalign.analysis.predictions import LEVELS
 from neuroalign.analysis.statistics import check_count
@@ -73,9 +75,10 @@ def sweep(
     """Fit every model with every combination of settings and every seed, and keep all scores.
 
     A seed decides the split of whole trials and, where a model has `random_state`, its fit: all
-    models and settings see the same trials under one seed. Every fit that ends writes its row
-    to `out` at once, so a sweep that was killed goes on where it was, with the same result; a
-    fit that fails is a row with its error. Rows are held-out scores of single settings: to
+    models and settings see the same trials under one seed. Fits write their rows
+    to `out` as soon as they end, so a sweep that was killed goes on where it was, with the same result; a
+    fit that fails is a row with its error. Fits of `SharedLatentModel` train side by side, four
+    at a time on a CPU and more on a GPU (see `fit_many`). Rows are held-out scores of single settings: to
     choose settings by them and report the best is tuning on test trials; `evaluate` with
     `tune` chooses inside training trials.
 
@@ -151,8 +154,17 @@ def sweep(
         "data": data_fingerprint(windows, label),
     }
     _open(folder, asked)
-    waiting = [task for task in tasks if not _row_path(folder, task).exists()]
-    _run(waiting, given, windows, asked, label, classifier, folder, n_jobs, progress)
+    _run(
+        list(_batches(tasks, given, folder)),
+        given,
+        windows,
+        asked,
+        label,
+        classifier,
+        folder,
+        n_jobs,
+        progress,
+    )
     table = _table(folder, tasks)
     _write_text(folder / TABLE, table.to_csv(index=False))
     return table
@@ -264,7 +276,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _run(
-    waiting: Sequence[Task],
+    batches: Sequence[Sequence[Task]],
     models: Mapping[str, Any],
     windows: xr.DataTree,
     asked: Mapping[str, Any],
@@ -278,49 +290,106 @@ def _run(
 
     # children are sent one by one: pickling a child of a tree would send the whole tree
     data = dict(iterate_subjects(windows))
+    waiting = sum(map(len, batches))
     calls = (
-        delayed(run_task)(task, models[task.model], data, dict(asked), label, classifier)
-        for task in waiting
+        delayed(run_tasks)(batch, models[batch[0].model], data, dict(asked), label, classifier)
+        for batch in batches
     )
-    rows = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
-    for number, (task, row) in enumerate(zip(waiting, rows, strict=True), start=1):
-        _write_text(_row_path(folder, task), json.dumps(row, default=str))
-        if progress is not None:
-            said = row["error"] or f"across {row.get('across_trial', float('nan')):.2f}"
-            progress(f"{number}/{len(waiting)} {task.model} {dict(task.settings)}: {said}")
+    number = 0
+    for batch, rows in zip(
+        batches, Parallel(n_jobs=n_jobs, return_as="generator")(calls), strict=True
+    ):
+        for task, row in zip(batch, rows, strict=True):
+            number += 1
+            _write_text(_row_path(folder, task), json.dumps(row, default=str))
+            if progress is not None:
+                said = row["error"] or f"across {row.get('across_trial', float('nan')):.2f}"
+                what = f"{task.model} {dict(task.settings)} seed {task.seed}"
+                progress(f"{number}/{waiting} {what}: {said}")
 
 
-def run_task(
-    task: Task,
+def _batches(
+    tasks: Sequence[Task], models: Mapping[str, Any], folder: Path
+) -> Iterator[list[Task]]:
+    """Yield tasks that wait, in pieces that are worth fitting together.
+
+    All tasks are cut, not those that wait: a sweep that goes on after a kill fits the same ones
+    together as it would have, so that not even rounding differs.
+    """
+    for name, model in models.items():
+        mine = [task for task in tasks if task.model == name]
+        size = fits_at_once(model)
+        for start in range(0, len(mine), size):
+            part = [t for t in mine[start : start + size] if not _row_path(folder, t).exists()]
+            if part:
+                yield part
+
+
+def run_tasks(
+    tasks: Sequence[Task],
     model: Any,
     data: Mapping[str, xr.Dataset],
     asked: Mapping[str, Any],
     label: Label,
     classifier: Any,
-) -> dict[str, Any]:
-    """Fit once and return the row of the table; an error of ours is a row too."""
-    from sklearn.base import clone
-
+) -> list[dict[str, Any]]:
+    """Fit each task's settings and return the rows of the table; an error of ours is a row too."""
     from neuroalign.schema import build_tree
 
-    row: dict[str, Any] = {"model": task.model, **task.settings, "seed": task.seed}
-    try:
-        unfitted = clone(model).set_params(**task.settings)
-        if "random_state" in unfitted.get_params(deep=False):
-            unfitted.set_params(random_state=task.seed)
-        fold = split_trials(
-            build_tree(data),
-            test_size=asked["test_size"],
-            stratify=label,
-            simultaneous=asked["simultaneous"],
-            random_state=task.seed,
-        )
-        plan = Plan(label, label, asked["simultaneous"], classifier, asked["imputation"], task.seed)
-        result = fit_fold(unfitted, {}, fold, plan, number=0)
-        scores = score_method([result], permutations=0, bootstraps=0, seed=task.seed)
-    except NeuroAlignError as error:
-        return {**row, "error": f"{type(error).__name__}: {error}"}
-    return {**row, **summary_row(scores), "error": ""}
+    rows: list[dict[str, Any]] = [
+        {"model": task.model, **task.settings, "seed": task.seed} for task in tasks
+    ]
+    models, folds, places = [], [], []
+    for place, task in enumerate(tasks):
+        try:
+            unfitted = _unfitted(model, task)
+            fold = split_trials(
+                build_tree(data),
+                test_size=asked["test_size"],
+                stratify=label,
+                simultaneous=asked["simultaneous"],
+                random_state=task.seed,
+            )
+        except NeuroAlignError as error:
+            rows[place]["error"] = _said(error)
+        else:
+            models.append(unfitted)
+            folds.append(fold)
+            places.append(place)
+    started = time.perf_counter()
+    fitted = fit_each(models, [train for train, _ in folds], label=label)
+    seconds = (time.perf_counter() - started) / max(1, len(folds))
+    for place, one, fold in zip(places, fitted, folds, strict=True):
+        seed = tasks[place].seed
+        plan = Plan(label, label, asked["simultaneous"], classifier, asked["imputation"], seed)
+        try:
+            rows[place] |= _scores_of(one, fold, plan, seconds) | {"error": ""}
+        except NeuroAlignError as error:
+            rows[place]["error"] = _said(error)
+    return rows
+
+
+def _unfitted(model: Any, task: Task) -> Any:
+    from sklearn.base import clone
+
+    unfitted = clone(model).set_params(**task.settings)
+    if "random_state" in unfitted.get_params(deep=False):
+        unfitted.set_params(random_state=task.seed)
+    return unfitted
+
+
+def _said(error: NeuroAlignError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _scores_of(
+    fitted: Any, fold: tuple[xr.DataTree, xr.DataTree], plan: Plan, seconds: float
+) -> dict[str, float]:
+    if isinstance(fitted, NeuroAlignError):
+        raise fitted
+    latents = fitted.transform(fold[0]), fitted.transform(fold[1])
+    result = replace(judge_fold(fitted, latents, fold, plan, number=0), seconds=seconds)
+    return summary_row(score_method([result], permutations=0, bootstraps=0, seed=plan.seed))
 
 
 def summary_row(scores: xr.Dataset) -> dict[str, float]:

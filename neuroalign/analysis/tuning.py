@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from neuroalign.analysis.fitting_many import fit_each
 from neuroalign.analysis.labels import Label
 from neuroalign.analysis.predictions import OTHERS, Predictions, correct_shares, predict_labels
 from neuroalign.analysis.statistics import balanced_accuracy
@@ -77,6 +78,8 @@ def choose_settings(
     TrainingError
         If every candidate failed; the message is that of the last.
     """
+    from sklearn.base import clone
+
     candidates = grid_candidates(model, grid)
     if len(candidates) == 1:
         return Choice(candidates[0])
@@ -89,12 +92,13 @@ def choose_settings(
     )
     scores: list[dict[str, Any]] = []
     failure = ""
-    for settings in candidates:
+    unfitted = [clone(model).set_params(**settings) for settings in candidates]
+    fitted = fit_each(
+        unfitted, [parts[0]] * len(unfitted), label=label if fit_label is None else fit_label
+    )
+    for settings, one in zip(candidates, fitted, strict=True):
         try:
-            score = _score_candidate(
-                model, settings, parts, label, label if fit_label is None else fit_label,
-                classifier, random_state,
-            )  # fmt: skip
+            score = _score_candidate(one, parts, label, classifier, random_state)
         except NeuroAlignError as error:  # other candidates may still be sound
             score, failure = float("nan"), str(error)
         scores.append({**settings, "score": score})
@@ -138,17 +142,14 @@ def _plain(value: Any) -> Any:
 
 
 def _score_candidate(
-    model: Any,
-    settings: Mapping[str, Any],
+    fitted: Any,
     parts: tuple[xr.DataTree, xr.DataTree],
     label: Label,
-    fit_label: Label,
     classifier: Any,
     seed: int,
 ) -> float:
-    from sklearn.base import clone
-
-    fitted = clone(model).set_params(**settings).fit(parts[0], label=fit_label)
+    if isinstance(fitted, NeuroAlignError):
+        raise fitted
     predictions = predict_labels(
         *(fitted.transform(part) for part in parts),
         label=label,

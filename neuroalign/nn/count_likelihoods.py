@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -61,14 +62,31 @@ class CountLikelihood(Likelihood):
 
     def __init__(self, largest_mean: float | None = None) -> None:
         super().__init__()
-        self.bound = None if largest_mean is None else math.log(largest_mean)
+        # one number, or, for replicates that differ, a tensor (replicate, 1, 1)
+        self.bound: float | Tensor | None = None
+        if largest_mean is not None:
+            self.bound = math.log(largest_mean)
+
+    def stack(self, parts: Sequence[CountLikelihood]) -> None:
+        """Take over the bounds of several replicates' likelihoods."""
+        bounds = [part.bound for part in parts]
+        self.bound = bounds[0]
+        if any(bound != bounds[0] for bound in bounds):
+            self.bound = torch.tensor(bounds, dtype=torch.float64).reshape(-1, 1, 1)
+
+    def keep_replicates(self, places: Sequence[int]) -> None:
+        """Let all replicates but those at these places leave."""
+        if isinstance(self.bound, Tensor):
+            kept = self.bound[list(places)]
+            self.bound = float(kept[0]) if bool((kept == kept[0]).all()) else kept
 
     def log_rate(self, parameters: Tensor) -> Tensor:
         """Return the log of expected counts: the parameters where they are far below the bound."""
         if self.bound is None:
             return parameters.clamp(-LOG_RATE_BOUND, LOG_RATE_BOUND)
-        gap = torch.nn.functional.softplus(self.bound - parameters)
-        return (self.bound - gap).clamp_min(-LOG_RATE_BOUND)
+        bound = self.bound.to(parameters) if isinstance(self.bound, Tensor) else self.bound
+        gap = torch.nn.functional.softplus(bound - parameters)
+        return (bound - gap).clamp_min(-LOG_RATE_BOUND)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the expected counts."""
@@ -78,6 +96,7 @@ class CountLikelihood(Likelihood):
         """Return parameters of this mean; silent features start at one count in ten thousand."""
         if self.bound is None:
             return mean.clamp_min(SMALLEST_MEAN).log()
+        assert not isinstance(self.bound, Tensor), "networks start before they are stacked"
         highest = 0.99 * math.exp(self.bound)
         wanted = mean.clamp(SMALLEST_MEAN, highest).double().log()
         return (wanted - torch.log(-torch.expm1(wanted - self.bound))).to(mean)
@@ -106,6 +125,11 @@ class PoissonLikelihood(CountLikelihood):
         if self.bound is None:
             log_rate = self.log_rate(parameters)
             kernel = (x * log_rate - log_rate.exp()).flatten(2).sum(-1)
+        elif isinstance(self.bound, Tensor):
+            bounds = enumerate(self.bound.flatten().tolist())
+            kernel = torch.cat(
+                [_BoundedKernel.apply(parameters[r : r + 1], x[r : r + 1], b) for r, b in bounds]  # type: ignore[no-untyped-call]
+            )
         else:
             kernel = _BoundedKernel.apply(parameters, x, self.bound)  # type: ignore[no-untyped-call]
         return kernel - summed_log_factorials(x)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from neuroalign.nn.count_likelihoods import CountLikelihood
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 
 
@@ -15,8 +16,8 @@ from neuroalign.nn.multimodal_vae import MultimodalVAE
 def stack_networks(networks: Sequence[MultimodalVAE]) -> MultimodalVAE:
     """Return one network that holds the replicates of all, in order.
 
-    Every parameter has the replicate dimension first, so stacking is concatenation; what is no
-    parameter (shapes, likelihoods' bounds, weights of the terms) must be the same in all.
+    Every parameter has the replicate dimension first, so stacking is concatenation; bounds of
+    expected counts may differ, and what else is no parameter must be the same in all.
 
     Parameters
     ----------
@@ -28,6 +29,9 @@ def stack_networks(networks: Sequence[MultimodalVAE]) -> MultimodalVAE:
         parts = [dict(one.named_parameters()) for one in networks]
         for name, parameter in stacked.named_parameters():
             parameter.data = torch.cat([part[name].data for part in parts])
+    for m, likelihood in enumerate(stacked.likelihoods):
+        if isinstance(likelihood, CountLikelihood):
+            likelihood.stack([one.likelihoods[m] for one in networks])  # type: ignore[misc]
     return stacked
 
 
@@ -41,6 +45,16 @@ def set_weights(network: MultimodalVAE, weights: Mapping[str, Tensor]) -> None:
 def take_replicates(network: MultimodalVAE, replicates: Sequence[int]) -> MultimodalVAE:
     """Return a copy that holds these replicates alone, in this order."""
     taken = copy.deepcopy(network)
-    for parameter in taken.parameters():
-        parameter.data = parameter.data[list(replicates)]
+    keep_replicates(taken, replicates)
     return taken
+
+
+@torch.no_grad()
+def keep_replicates(network: MultimodalVAE, replicates: Sequence[int]) -> None:
+    """Let all other replicates leave a network."""
+    for parameter in network.parameters():
+        parameter.data = parameter.data[list(replicates)]
+        parameter.grad = None
+    for likelihood in network.likelihoods:
+        if isinstance(likelihood, CountLikelihood):
+            likelihood.keep_replicates(replicates)

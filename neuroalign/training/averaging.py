@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.nn.multimodal_vae import MultimodalVAE
+from neuroalign.nn.replicates import keep_replicates
 
 
 class WeightAverage:
@@ -57,8 +58,7 @@ class WeightAverage:
         """Let all replicates but those at these places leave, after they left the network."""
         if self.averaged is None:
             return
-        for weights in self.averaged.parameters():
-            weights.data = weights.data[places]
+        keep_replicates(self.averaged, places)
         self._averages = list(self.averaged.parameters())
         self._weights = [weights.detach() for weights in self.current.parameters()]
 

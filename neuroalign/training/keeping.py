@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuroalign.errors import ModelFileError
 from neuroalign.nn.multimodal_vae import MultimodalVAE
+from neuroalign.nn.replicates import keep_replicates
 from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
@@ -156,9 +157,8 @@ def narrow(
 ) -> None:
     """Let all replicates but those at these places leave the network and what follows it."""
     chosen = list(places)
+    keep_replicates(vae, chosen)
     for parameter in vae.parameters():
-        parameter.data = parameter.data[chosen]
-        parameter.grad = None
         for name, moment in optimiser.state.get(parameter, {}).items():
             if name != "step":
                 optimiser.state[parameter][name] = moment[chosen]

@@ -18,6 +18,7 @@ from neuroalign.analysis.aligners import LogitLatents, ProcrustesPCA, RawCounts,
 from neuroalign.analysis.evaluation import evaluate
 from neuroalign.analysis.sweep import data_fingerprint, sweep
 from neuroalign.errors import DataError, ParameterError
+from neuroalign.model import SharedLatentModel
 from neuroalign.schema import build_tree, iterate_subjects, map_subjects
 
 GRID = {"ridge": [1.0, 100.0], "sharpness": [4.0]}
@@ -173,8 +174,10 @@ def test_several_processes_make_the_same_table(
     assert_same_tables(table, whole[1])
     across = [f"{value:.2f}" for value in table["across_trial"]]
     assert lines == [
-        f"{number}/4 LabelModel {{'ridge': {ridge}, 'sharpness': 4.0}}: across {value}"
-        for number, (ridge, value) in enumerate(zip(table["ridge"], across, strict=True), start=1)
+        f"{number}/4 LabelModel {{'ridge': {ridge}, 'sharpness': 4.0}} seed {seed}: across {value}"
+        for number, (ridge, seed, value) in enumerate(
+            zip(table["ridge"], table["seed"], across, strict=True), start=1
+        )
     ]
 
 
@@ -238,8 +241,8 @@ def test_a_fit_that_fails_is_a_row_with_its_error(windows: xr.DataTree, tmp_path
     assert table["across_trial"][1] == 1
     assert table["separation"].tolist() == [0.5, 2.0]
     assert lines == [
-        f"1/2 CodeModel {{'separation': 0.5}}: {error}",
-        "2/2 CodeModel {'separation': 2.0}: across 1.00",
+        f"1/2 CodeModel {{'separation': 0.5}} seed 0: {error}",
+        "2/2 CodeModel {'separation': 2.0} seed 0: across 1.00",
     ]
     sweep(windows, model, {"separation": [0.5, 2.0]}, **asked)
     assert len(log) == 2  # a failure is a result
@@ -474,3 +477,37 @@ def test_data_of_another_stage_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no trial label 'side' for subject 'ada'"):
         sweep(one_tree(), CodeModel(), {}, label="side", out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# --- Side by side -------------------------------------------------------------------------------
+
+
+def test_fits_of_ours_train_side_by_side_and_score_as_alone(
+    windows: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of a sweep is that of single fits, and says what failed among them."""
+    from neuroalign import many_fits
+
+    sizes = []
+    original = many_fits.train_starts
+
+    def watched(trainings: Any, **named: Any) -> Any:
+        sizes.append(len(trainings))
+        return original(trainings, **named)
+
+    monkeypatch.setattr(many_fits, "train_starts", watched)
+    model = SharedLatentModel(
+        2, likelihood="gaussian", max_epochs=2, encoder_hidden=(8,), decoder_hidden=(8,),
+        precision="float64", validation_fraction=0, verbose=False,
+    )  # fmt: skip
+    grid = {"beta": [0.1, 1.0], "likelihood": ["gaussian", "bernoulli"]}
+    asked: dict[str, Any] = {"seeds": [0, 1], "test_size": 0.5, **ASKED}
+    table = sweep(windows, model, grid, out=tmp_path / "whole", **asked)
+    assert sizes == [2, 2]  # the seeds of either beta; what fails has nothing to train
+    broken = table["likelihood"] == "bernoulli"
+    assert table["error"][broken].str.startswith("DataError: the bernoulli likelihood").all()
+    assert (table["error"][~broken] == "").all()
+    monkeypatch.setattr("neuroalign.analysis.sweep.fits_at_once", lambda _: 1)
+    single = sweep(windows, model, grid, out=tmp_path / "single", **asked)
+    numbers = [c for c in table if c not in {"seconds", "error", "model", "likelihood"}]
+    pd.testing.assert_frame_equal(table[numbers], single[numbers], rtol=1e-6)

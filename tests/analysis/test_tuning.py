@@ -209,12 +209,13 @@ def test_candidates_that_fail_are_passed_over(trees: Trees) -> None:
 
 def test_if_all_candidates_fail_the_last_message_is_told(trees: Trees) -> None:
     model = CodeModel(fails_below=5.0)
-    message = (
-        r"^no setting of the grid could be fitted; the last failed: separation 2\.0 is too small\.$"
+    said = (
+        r"no setting of the grid could be fitted; the last failed: separation 2\.0 is too small\."
     )
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(TrainingError, match=f"^{said}$"):
         choose_settings(model, {"separation": [1.0, 2.0]}, trees[0], label="odor")
-    with pytest.raises(TrainingError, match=message):
+    whole = rf"^no method could be fitted: 'CodeModel' \({said}\)$"
+    with pytest.raises(TrainingError, match=whole):
         evaluate(
             trees[0], model, label="odor", cv=2, tune={"CodeModel": {"separation": [1.0, 2.0]}},
             **QUICK,

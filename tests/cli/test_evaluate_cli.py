@@ -449,24 +449,24 @@ def test_sweep_lists_failed_fits_and_shows_the_others(swept):
 def test_interrupted_sweep_goes_on_where_it_was(swept, inputs, tmp_path, monkeypatch):
     from neuroalign.analysis import sweep
 
-    original, fitted = sweep.run_task, []
+    original, fitted = sweep.run_tasks, []
 
-    def run_task(task, *arguments):
-        fitted.append(task)
-        if len(fitted) == 3:
+    def run_tasks(tasks, *arguments):
+        fitted.append(len(tasks))
+        if len(fitted) == 2:
             raise KeyboardInterrupt
-        return original(task, *arguments)
+        return original(tasks, *arguments)
 
-    monkeypatch.setattr(sweep, "run_task", run_task)
+    monkeypatch.setattr(sweep, "run_tasks", run_tasks)
     words = ("sweep", *inputs, "--out", tmp_path / "sweep", *TINY, *SWEPT)
     stopped = invoke(*words)
     assert stopped.exit_code == 130
     said = stopped.stderr.splitlines()[-1]
     assert said.startswith("interrupted: go on with: neuroalign sweep ")
-    assert len(list((tmp_path / "sweep" / "fits" / "rows").iterdir())) == 2
+    assert len(list((tmp_path / "sweep" / "fits" / "rows").iterdir())) == 4
     output = succeed(*shlex.split(said.partition("go on with: ")[2])[1:]).output
-    assert "8 fits, of which up to 2 are done" in output
-    assert len(fitted) == 3 + 6
+    assert "8 fits, of which up to 4 are done" in output
+    assert fitted == [4, 4, 4]
     tables = [pd.read_csv(folder / "table.csv") for folder in (tmp_path / "sweep", swept)]
     pd.testing.assert_frame_equal(*map(without_seconds, tables))
 
@@ -488,12 +488,12 @@ def test_sweep_takes_more_values_and_starts_anew_when_asked(data, inputs, monkey
 
     fitted = []
 
-    def run_task(task, *_):
-        fitted.append(task)
-        scores = {"within_trial": 0.9, "across_trial": 0.8, "chance": 0.5}
-        return {"model": task.model, **task.settings, "seed": task.seed, **scores, "error": ""}
+    def run_tasks(tasks, *_):
+        fitted.extend(tasks)
+        scores = {"within_trial": 0.9, "across_trial": 0.8, "chance": 0.5, "error": ""}
+        return [{"model": t.model, **t.settings, "seed": t.seed, **scores} for t in tasks]
 
-    monkeypatch.setattr(sweep, "run_task", run_task)
+    monkeypatch.setattr(sweep, "run_tasks", run_tasks)
     words = ("sweep", *inputs, "--out", data / "more", *TINY)
     succeed(*words, "--grid", "beta=0.1,1", "--seeds", "0-1")
     succeed(*words, "--grid", "beta=0.1,1,10", "--seeds", "0-2")

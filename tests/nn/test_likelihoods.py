@@ -21,6 +21,7 @@ from torch.distributions import (
 from neuroalign.nn.count_likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
+    CountLikelihood,
     NegativeBinomialLikelihood,
     PoissonLikelihood,
     summed_log_factorials,
@@ -393,3 +394,29 @@ def test_the_short_cut_for_bounded_rates_is_the_summed_log_probability(
     )
     torch.testing.assert_close(short, long)
     assert torch.autograd.gradcheck(lambda p: likelihood.row_log_prob(p, x), parameters)
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative-binomial"])
+def test_replicates_may_have_bounds_of_their_own(name: str) -> None:
+    bounds = (4.0, 9.0, 4.0)
+    alone = [LIKELIHOODS[name](LikelihoodShape(5, largest_mean=b)).double() for b in bounds]
+    stacked = LIKELIHOODS[name](LikelihoodShape(5, n_replicates=3, largest_mean=1.0)).double()
+    assert isinstance(stacked, CountLikelihood)
+    stacked.stack(alone)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(3)
+    parameters = 3.0 * torch.randn(3, 7, 5, dtype=torch.float64, generator=generator)
+    x = torch.poisson(torch.full(parameters.shape, 0.8).double(), generator=generator)
+    parameters.requires_grad_()
+
+    def look(likelihood: Likelihood, places: slice) -> tuple[Tensor, ...]:
+        p, counts = parameters[places], x[places]
+        value = likelihood.row_log_prob(p, counts)
+        (slope,) = torch.autograd.grad(value.sum(), parameters)
+        return value, slope[places], likelihood.mean(p), likelihood.log_prob(p, counts)
+
+    together = look(stacked, slice(None))
+    for r, one in enumerate(alone):
+        for found, expected in zip(together, look(one, slice(r, r + 1)), strict=True):
+            torch.testing.assert_close(found[r : r + 1], expected)
+    stacked.keep_replicates([2, 0])  # of one bound, as if they had never had another
+    assert stacked.bound == math.log(4.0)
