@@ -322,7 +322,8 @@ def score_model(
     streams.reseed(SCORE_ROWS)
     sources = subject_sources(datasets, fitted.subjects, fitted.vae, fitted.settings, fitted.device)
     fitted.vae.set_options(final_options(fitted.settings))
-    terms = evaluate_rows(fitted.vae, list(sources.values()), plan.draw(streams), streams)
+    rows = evaluate_rows(fitted.vae, list(sources.values()), plan.draw(streams), streams)
+    terms = rows.mean()
     beta = objective_schedules(fitted.settings).beta[0].final
     return -float(terms.total(beta)[0])
 

@@ -112,7 +112,7 @@ class SharedLatentModel(BaseEstimator):
         Decay per step of a running average of the weights, which is what is validated and
         kept; 0 takes the weights themselves.
     n_init : int, default=1
-        Random starts; the one with the best validation objective is kept.
+        Random starts; the one with the best validation score is kept.
     learning_rate, weight_decay : float, default=1e-3, 0.0
         Of Adam. If the history shows regularisation terms that jump by orders of magnitude,
         lower the learning rate.
@@ -123,6 +123,8 @@ class SharedLatentModel(BaseEstimator):
         Share of whole trials held out inside `fit` to decide when to stop; 0 trains to the end.
     patience : int or None, default=10
         Epochs without improvement on these trials before stopping; the best weights are kept.
+        Improvement is that of `validation_score` in `history_`, the objective of the middle
+        half of the rows: one odd trial can cost more than all others and must not decide.
     precision : str, default="float32"
         "float32", "bfloat16" or "float64".
     device : str, default="auto"

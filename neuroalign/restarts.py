@@ -191,6 +191,8 @@ def _judge(training: Training, vae: MultimodalVAE) -> float:
     streams.reseed(JUDGED_ROWS)
     rows = (data.validation_rows or data.training_rows).draw(streams)
     vae.set_options(final_options(training.settings))
-    terms = evaluate_rows(vae, data.sources, rows, streams, training.settings["precision"])
+    each = evaluate_rows(vae, data.sources, rows, streams, training.settings["precision"])
+    # what stopping goes by, if there was any
+    terms = each.mean() if data.validation_rows is None else each.typical()
     beta = objective_schedules(training.settings).beta[0].final
     return float(terms.total(beta)[0])

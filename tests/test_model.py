@@ -629,7 +629,7 @@ def test_without_patience_the_last_weights_are_kept(few: xr.DataTree) -> None:
     model = quiet_fit(na.SharedLatentModel(**settings | {"patience": None}), few, label="odor")
     assert model.best_epoch_ == len(model.history_) == 4
     stopped = quiet_fit(na.SharedLatentModel(**settings | {"patience": 1}), few, label="odor")
-    best = stopped.history_["validation_objective"].to_numpy().argmin() + 1
+    best = stopped.history_["validation_score"].to_numpy().argmin() + 1
     assert stopped.best_epoch_ == best
 
 

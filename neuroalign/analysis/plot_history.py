@@ -32,7 +32,7 @@ def plot_history(
         a panel of its own.
     chosen_epoch : int, optional
         The epoch whose weights were kept; by default the model's `best_epoch_`, or the one with
-        the smallest validation objective.
+        the smallest validation score.
     axes : array of Axes, optional
         One per term, and one for the alignment if there is any; a new figure if not given.
 
@@ -102,7 +102,7 @@ def _table(history: Any, chosen_epoch: int | None) -> tuple[pd.DataFrame, float 
     best = getattr(model, "best_epoch_", None)
     if best is not None:
         return table, float(best)
-    column = "validation_objective"
+    column = "validation_score"
     if column in table and table[column].notna().any() and "epoch" in table:
         return table, float(table["epoch"].iloc[int(np.nanargmin(table[column].to_numpy()))])
     return table, None

@@ -34,6 +34,52 @@ class ObjectiveTerms:
         return self.reconstruction.sum(0) + beta * self.regularisation
 
 
+@dataclass(frozen=True)
+class ObjectiveRows:
+    """The parts of the negative objective, row by row.
+
+    Attributes
+    ----------
+    reconstruction : Tensor of shape (modality, replicate, row)
+        −log p(x_m | z_m), in nats; 0 where the row lacks the modality.
+    regularisation : Tensor of shape (replicate, row)
+        R, in nats.
+    present : Tensor of bool, (modality, replicate, row), or None
+        Which modalities each row has; None means all.
+    """
+
+    reconstruction: Tensor
+    regularisation: Tensor
+    present: Tensor | None = None
+
+    def mean(self) -> ObjectiveTerms:
+        """Average over rows."""
+        return ObjectiveTerms(self.reconstruction.mean(-1), self.regularisation.mean(-1))
+
+    def typical(self) -> ObjectiveTerms:
+        """Average over the middle half of the rows, for every modality and R apart.
+
+        A few rows can cost more than all others together, for instance a held-out trial whose
+        rates are far beyond any in training; they have no say here.
+        """
+        return ObjectiveTerms(
+            _middle(self.reconstruction, self.present), _middle(self.regularisation, None)
+        )
+
+
+def _middle(values: Tensor, present: Tensor | None) -> Tensor:
+    """Return the interquartile mean over the last dimension; 0 if nothing is present."""
+    broken = ~torch.isfinite(values).all(-1)  # no middle is to be trusted then
+    if present is not None:
+        values = torch.where(present, values, torch.nan)
+    # quartiles that are values themselves, or there might be nothing between them
+    low = values.nanquantile(0.25, dim=-1, keepdim=True, interpolation="lower")
+    high = values.nanquantile(0.75, dim=-1, keepdim=True, interpolation="higher")
+    inside = (values >= low) & (values <= high)
+    total = torch.where(inside, values, 0.0).sum(-1)
+    return torch.where(broken, torch.inf, total / inside.sum(-1).clamp_min(1))
+
+
 class MultimodalVAE(nn.Module):
     """One encoder, decoder and likelihood per modality, and a rule by which they share.
 
@@ -112,6 +158,18 @@ class MultimodalVAE(nn.Module):
         present : Tensor of bool, (modality, replicate, row), optional
             Which modalities each row has; all by default.
         """
+        return self.row_terms(inputs, targets, streams, training=training, present=present).mean()
+
+    def row_terms(
+        self,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        streams: RandomStreams,
+        *,
+        training: bool,
+        present: Tensor | None = None,
+    ) -> ObjectiveRows:
+        """Compute the same terms for every row; see `forward`."""
         posteriors = self.encode(inputs, streams if training else None)
         shared = self.rule.terms(posteriors, streams, self.options, present)
         rows = []
@@ -125,8 +183,8 @@ class MultimodalVAE(nn.Module):
             row = row.sum(0) if weights is None else (weights * row).sum(0)
             if present is not None:
                 row = torch.where(present[m], row, torch.zeros_like(row))
-            rows.append(-self.weights[m] * row.mean(-1))
-        return ObjectiveTerms(torch.stack(rows), shared.regularisation.mean(-1))
+            rows.append(-self.weights[m] * row)
+        return ObjectiveRows(torch.stack(rows), shared.regularisation, present)
 
     def _log_prob(self, modality: int, latents: Tensor, target: Tensor) -> Tensor:
         """Return log p(x | z) of every draw and row, from latents (draw, replicate, row, latent)."""

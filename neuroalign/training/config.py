@@ -25,8 +25,8 @@ class TrainingConfig:
     learning_rate, weight_decay : float
         Of the Adam optimiser.
     patience : int or None
-        Epochs without a better validation objective after which a replicate stops; None
-        trains to the end and keeps the last weights.
+        Epochs without a better validation score (the objective of the middle half of the
+        held-out rows) after which a replicate stops; None trains to the end and keeps the last weights.
     weight_averaging : float
         Decay per step of a running average of the weights, which is what is validated and kept;
         0 keeps the weights themselves.

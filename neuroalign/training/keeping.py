@@ -32,7 +32,7 @@ class FitProgress:
     history : list of list of dict
         For each replicate, a row per epoch in which it was active.
     best_score : list of float
-        Lowest validation objective so far, nats per row.
+        Lowest validation score so far: the objective of the middle half of the rows, in nats.
     best_epoch : list of int
         When it was reached.
     running : list of int

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.errors import TrainingError
-from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveTerms
+from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveRows, ObjectiveTerms
 from neuroalign.nn.random import RandomStreams
 from neuroalign.nn.replicates import set_weights, take_replicates
 from neuroalign.training.averaging import WeightAverage
@@ -127,9 +127,7 @@ def _active(progress: FitProgress, patience: int | None) -> list[int]:
     return [r for r in progress.running if progress.is_active(r, patience)]
 
 
-def _validate(
-    vae: MultimodalVAE, side: SideBySide, config: TrainingConfig
-) -> ObjectiveTerms | None:
+def _validate(vae: MultimodalVAE, side: SideBySide, config: TrainingConfig) -> ObjectiveRows | None:
     if side.held_out is None:
         return None
     side.streams.reseed(VALIDATION_NOISE)
@@ -152,7 +150,7 @@ def _check_kept(
     """Refuse weights that no finite loss vouches for: the last step may be one too many."""
     side.streams.reseed(VALIDATION_NOISE)
     rows = side.data.training_rows.draw(side.streams) if side.held_out is None else side.held_out
-    terms = evaluate_rows(vae, side.data.sources, rows, side.streams, config.precision)
+    terms = evaluate_rows(vae, side.data.sources, rows, side.streams, config.precision).mean()
     for place, r in enumerate(progress.running):
         row: HistoryRow = {"regularisation": float(terms.regularisation[place])}
         for m, name in enumerate(side.data.names):
@@ -209,7 +207,9 @@ def _train_epoch(
         if start == 0:
             rows = data.training_rows.draw(streams)
         batch = rows.batch(start, start + size)
-        terms = _terms(vae, data.sources, batch, streams, config.precision, True, config.mixing)
+        terms = _terms(
+            vae, data.sources, batch, streams, config.precision, True, config.mixing
+        ).mean()
         optimiser.zero_grad(set_to_none=True)
         # replicates are summed, never averaged: each keeps the gradient it would have alone
         terms.total(beta).sum().backward()  # type: ignore[no-untyped-call]
@@ -236,7 +236,7 @@ def _terms(
     precision: str,
     training: bool,
     mixing: float = 0.0,
-) -> ObjectiveTerms:
+) -> ObjectiveRows:
     gathered = [
         source.gather(rows.index[..., m], _mixing(rows, m, streams, mixing))
         for m, source in enumerate(sources)
@@ -246,14 +246,13 @@ def _terms(
     if precision == "bfloat16":
         context = torch.autocast(rows.index.device.type, dtype=torch.bfloat16)
     with context:
-        terms: ObjectiveTerms = vae(
+        return vae.row_terms(
             [inputs for inputs, _ in gathered],
             [targets for _, targets in gathered],
             streams,
             training=training,
             present=present,
         )
-    return terms
 
 
 def _mixing(rows: Rows, modality: int, streams: RandomStreams, share: float) -> Mixing | None:
@@ -269,18 +268,19 @@ def evaluate_rows(
     rows: Rows,
     streams: RandomStreams,
     precision: str = "float32",
-) -> ObjectiveTerms:
-    """Return the mean terms of the negative objective over rows, without dropout."""
+) -> ObjectiveRows:
+    """Return the terms of the negative objective of every row, without dropout."""
     n_rows = rows.index.shape[1]
-    reconstruction: Tensor | float = 0.0
-    regularisation: Tensor | float = 0.0
+    parts = []
     for start in range(0, n_rows, EVALUATION_ROWS):
         part = rows.batch(start, min(start + EVALUATION_ROWS, n_rows))
-        share = part.index.shape[1] / n_rows
-        terms = _terms(vae, sources, part, streams, precision, False)
-        reconstruction = reconstruction + terms.reconstruction * share
-        regularisation = regularisation + terms.regularisation * share
-    return ObjectiveTerms(torch.as_tensor(reconstruction), torch.as_tensor(regularisation))
+        parts.append(_terms(vae, sources, part, streams, precision, False))
+    present = [part.present for part in parts if part.present is not None]
+    return ObjectiveRows(
+        torch.cat([part.reconstruction for part in parts], dim=-1),
+        torch.cat([part.regularisation for part in parts], dim=-1),
+        torch.cat(present, dim=-1) if present else None,
+    )
 
 
 @torch.no_grad()
@@ -297,12 +297,13 @@ def clip_gradients(vae: MultimodalVAE, largest: float) -> None:
 def _history_rows(
     names: Sequence[str],
     trained: ObjectiveTerms,
-    validated: ObjectiveTerms | None,
+    validated: ObjectiveRows | None,
     measured: Sequence[HistoryRow],
     beta: Tensor,
 ) -> list[HistoryRow]:
     """Return the numbers of an epoch, a row per replicate."""
-    parts = {"": trained} | ({} if validated is None else {"validation_": validated})
+    parts = {"": trained} | ({} if validated is None else {"validation_": validated.mean()})
+    scores = None if validated is None else validated.typical().total(beta).cpu()
     host = {
         prefix: (t.reconstruction.cpu(), t.regularisation.cpu(), t.total(beta).cpu())
         for prefix, t in parts.items()
@@ -316,6 +317,8 @@ def _history_rows(
             row[f"{prefix}regularisation"] = float(regularisation[r])
             for m, name in enumerate(names):
                 row[f"{prefix}reconstruction[{name}]"] = float(reconstruction[m, r])
+        if scores is not None:
+            row["validation_score"] = float(scores[r])
         rows.append(row | measured[r])
     return rows
 
@@ -340,7 +343,7 @@ def _record(
         if problem:
             continue
         progress.history[r].append(row)
-        score = row.get("validation_objective")
+        score = row.get("validation_score")
         # while the objective itself changes, its last value stands for the fit
         if score is None or not math.isfinite(score):
             continue

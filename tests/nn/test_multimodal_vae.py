@@ -20,7 +20,7 @@ from neuroalign.nn.frozen import NoDecoder, NoLikelihood, StoredPosterior
 from neuroalign.nn.joint import aggregate, product_of_experts, subset_table, with_prior
 from neuroalign.nn.likelihood_base import Likelihood
 from neuroalign.nn.likelihoods import GaussianLikelihood, LearnedGaussianLikelihood
-from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveTerms
+from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveRows, ObjectiveTerms
 from neuroalign.nn.networks import Decoder, Encoder
 from neuroalign.nn.random import RandomStreams
 from neuroalign.nn.sharing import SHARING_RULES, SharingOptions
@@ -465,3 +465,44 @@ def test_stored_posteriors_are_split_and_nothing_is_reconstructed() -> None:
         shared = MultimodalVAE(vae.encoders, vae.decoders, vae.likelihoods, sharing=rule)  # type: ignore[arg-type]
         terms = shared(inputs, inputs, RandomStreams([0]), training=True)
         assert (terms.reconstruction[[0, 2]] == 0).all()
+
+
+# --- The typical row --------------------------------------------------------------------------
+
+
+def middle(values: np.ndarray) -> float:
+    """Average what lies between the quartiles, the plain way."""
+    low = np.quantile(values, 0.25, method="lower")
+    high = np.quantile(values, 0.75, method="higher")
+    return float(values[(values >= low) & (values <= high)].mean())
+
+
+@given(rows=st.integers(1, 40), seed=st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_typical_terms_are_interquartile_means_of_those_present(rows: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values, regularisation = random.normal(size=(3, 2, rows)), random.normal(size=(2, rows))
+    present = random.random((3, 2, rows)) < 0.7
+    given_rows = ObjectiveRows(
+        torch.from_numpy(np.where(present, values, 0.0)),
+        torch.from_numpy(regularisation),
+        torch.from_numpy(present),
+    )
+    terms = given_rows.typical()
+    for r in range(2):
+        assert terms.regularisation[r].item() == pytest.approx(middle(regularisation[r]))
+        for m in range(3):
+            there = values[m, r][present[m, r]]
+            expected = middle(there) if len(there) else 0.0
+            assert terms.reconstruction[m, r].item() == pytest.approx(expected)
+
+
+def test_a_few_absurd_rows_have_no_say_but_infinite_ones_do() -> None:
+    values = torch.arange(40.0).reshape(1, 1, 40)
+    absurd = values.clone()
+    absurd[..., -5:] = 1e9
+    rest = torch.zeros(1, 40)
+    expected = ObjectiveRows(values, rest).typical().reconstruction
+    assert torch.equal(ObjectiveRows(absurd, rest).typical().reconstruction, expected)
+    absurd[..., 0] = torch.nan
+    assert torch.isinf(ObjectiveRows(absurd, rest).typical().reconstruction).all()

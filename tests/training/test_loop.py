@@ -111,7 +111,7 @@ def test_an_interrupt_inside_an_epoch_loses_that_epoch_alone(
 def test_patience_keeps_the_best_epoch() -> None:
     config = changed(patience=2, max_epochs=60, learning_rate=0.1)
     vae, progress = fit([1], weights(0.1), config)
-    scores = [row["validation_objective"] for row in progress.history[0]]
+    scores = [row["validation_score"] for row in progress.history[0]]
     assert progress.best_epoch[0] == 1 + min(range(len(scores)), key=scores.__getitem__)
     assert len(scores) == min(60, progress.best_epoch[0] + 2)
     assert all(torch.equal(progress.best_weights[k], v) for k, v in vae.state_dict().items())

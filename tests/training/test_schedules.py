@@ -135,7 +135,7 @@ def _fit_with_rising_beta(plan: Plan, averaging: float = 0.0) -> tuple[list[floa
         patience=1, max_epochs=25, learning_rate=0.003, weight_averaging=averaging, least_steps=3
     )
     _, progress = fit([1], weights(plan), config)
-    return [row["validation_objective"] for row in progress.history[0]], progress.best_epoch[0]
+    return [row["validation_score"] for row in progress.history[0]], progress.best_epoch[0]
 
 
 @pytest.mark.parametrize("averaging", [0.0, 0.9])
