@@ -142,6 +142,7 @@ def check_many_fits(names: dict[str, Any]) -> None:
     assert len(table) == 8
     assert (table["error"] == "").all()
     assert (table["across_trial"] > table["chance"]).all()
+    assert [model.beta for model in names["fitted"]] == [0.1, 0.1, 1.0, 1.0]
 
 
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
