@@ -17,6 +17,7 @@ __all__ = ["plot_history"]
 
 TERMS: Final = ("objective", "reconstruction", "regularisation")
 ALIGNMENT: Final = "validation_alignment"
+SCORE: Final = "validation_score"
 
 
 def plot_history(
@@ -28,8 +29,9 @@ def plot_history(
     ----------
     history : SharedLatentModel or DataFrame
         A fitted model, or its `history_`: columns `epoch`, `objective`, `reconstruction`,
-        `regularisation`, and the same with the prefix `validation_`; `validation_alignment` gets
-        a panel of its own.
+        `regularisation`, and the same with the prefix `validation_`; `validation_score`, the
+        objective of typical held-out rows (their middle half), which decides when to stop, is
+        dashed; `validation_alignment` gets a panel of its own.
     chosen_epoch : int, optional
         The epoch whose weights were kept; by default the model's `best_epoch_`, or the one with
         the smallest validation score.
@@ -73,6 +75,10 @@ def plot_history(
                     epochs, table[column], color=color, marker=marker, label=name, linewidth=1.4
                 )
         panel.set_title(term)
+    if SCORE in table and terms[0] == "objective" and table[SCORE].notna().any():
+        panels[0].plot(
+            epochs, table[SCORE], color="#de8f05", linestyle="--", linewidth=1, label="typical row"
+        )
     if aligned:
         panels[-1].plot(epochs, table[ALIGNMENT], color="#de8f05", linewidth=1.4)
         panels[-1].axhline(1.0, color="0.6", linewidth=0.8)
@@ -102,7 +108,6 @@ def _table(history: Any, chosen_epoch: int | None) -> tuple[pd.DataFrame, float 
     best = getattr(model, "best_epoch_", None)
     if best is not None:
         return table, float(best)
-    column = "validation_score"
-    if column in table and table[column].notna().any() and "epoch" in table:
-        return table, float(table["epoch"].iloc[int(np.nanargmin(table[column].to_numpy()))])
+    if SCORE in table and table[SCORE].notna().any() and "epoch" in table:
+        return table, float(table["epoch"].iloc[int(np.nanargmin(table[SCORE].to_numpy()))])
     return table, None

@@ -239,7 +239,7 @@ def history(epochs=5):
     for term in ("objective", "reconstruction", "regularisation"):
         table[term] = 10.0 / steps
         table[f"validation_{term}"] = (steps - 3.0) ** 2
-    table["validation_score"] = table["validation_objective"]
+    table["validation_score"] = [3.0, 1.0, 0.0, 2.0, 3.0][:epochs]
     return pd.DataFrame(table)
 
 
@@ -251,17 +251,18 @@ def test_history_marks_the_chosen_epoch():
         "reconstruction",
         "regularisation",
     ]
-    training, validation, kept = panels[0].get_lines()
+    training, validation, typical, kept = panels[0].get_lines()
     assert training.get_ydata() == pytest.approx(10 / np.arange(1, 6))
     assert validation.get_ydata() == pytest.approx([4, 1, 0, 1, 4])
+    assert typical.get_ydata() == pytest.approx([3, 1, 0, 2, 3])
     assert kept.get_xdata()[0] == 3
-    assert plot_history(history(), chosen_epoch=5)[0].get_lines()[2].get_xdata()[0] == 5
+    assert plot_history(history(), chosen_epoch=5)[0].get_lines()[3].get_xdata()[0] == 5
 
     class Fitted:
         history_ = history()
         best_epoch_ = 2
 
-    assert plot_history(Fitted())[0].get_lines()[2].get_xdata()[0] == 2
+    assert plot_history(Fitted())[0].get_lines()[3].get_xdata()[0] == 2
 
 
 def test_history_without_validation_or_fit():
