@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -47,6 +47,29 @@ def take_replicates(network: MultimodalVAE, replicates: Sequence[int]) -> Multim
     taken = copy.deepcopy(network)
     keep_replicates(taken, replicates)
     return taken
+
+
+@torch.no_grad()
+def each_replicate(network: MultimodalVAE) -> Iterator[MultimodalVAE]:
+    """Yield every replicate alone: the same object each time, its weights views of the network's.
+
+    Nothing is copied but the first replicate, so looking at many of them is cheap; whoever
+    wants to keep one takes it with `take_replicates`.
+    """
+    weights = dict(network.named_parameters())
+    number = len(next(iter(weights.values()))) if weights else 1
+    if number == 1:
+        yield network
+        return
+    alone = take_replicates(network, [0])
+    for place in range(number):
+        for name, parameter in alone.named_parameters():
+            parameter.data = weights[name].data[place : place + 1]
+        for own, whole in zip(alone.likelihoods, network.likelihoods, strict=True):
+            if isinstance(own, CountLikelihood) and isinstance(whole, CountLikelihood):
+                own.bound = whole.bound
+                own.keep_replicates([place])
+        yield alone
 
 
 @torch.no_grad()

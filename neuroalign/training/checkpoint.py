@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neuroalign.errors import ModelFileError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: progress knows which replicates still train
 
 
 @dataclass(frozen=True)

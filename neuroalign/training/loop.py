@@ -15,7 +15,7 @@ from torch import Tensor
 from neuroalign.errors import TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveRows, ObjectiveTerms
 from neuroalign.nn.random import RandomStreams
-from neuroalign.nn.replicates import set_weights, take_replicates
+from neuroalign.nn.replicates import each_replicate, set_weights
 from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.config import TrainingConfig
 from neuroalign.training.keeping import FitProgress, HistoryRow, Keeper, narrow, resume
@@ -27,6 +27,10 @@ from neuroalign.training.sources import Mixing, Source
 # key of the random streams: epochs count from 1, so it never meets them
 VALIDATION_NOISE: Final = 2**31 - 2
 EVALUATION_ROWS: Final = 2048  # rows evaluated at once, which bounds memory
+
+NEVER_FINITE: Final = (
+    "the validation score was finite in no epoch; lower the learning rate or set gradient_clip."
+)
 
 EpochCallback = Callable[[int, HistoryRow], None]
 
@@ -100,8 +104,10 @@ def train(
             settled = progress.epoch >= objective.settled_after + 1
             _record(progress, average.network, side.data.names, rows, patience, settled=settled)
             if on_epoch is not None:
-                shown = next(iter(_active(progress, patience)), progress.running[0])
-                on_epoch(progress.epoch, progress.history[shown][-1])
+                order = (*_active(progress, patience), *progress.running)
+                shown = next((r for r in order if progress.history[r]), None)
+                if shown is not None:
+                    on_epoch(progress.epoch, progress.history[shown][-1])
             going = _active(progress, patience)
             if going and len(going) < len(progress.running):
                 places = [progress.running.index(r) for r in going]
@@ -116,6 +122,9 @@ def train(
         _check_kept(average.network, side, config, progress)
         if progress.best_weights:
             progress.keep(average.network, progress.running)
+    elif never := [r for r, epoch in enumerate(progress.best_epoch) if epoch == 0]:
+        for r in never:  # others' best epochs say nothing about its weights
+            _note_problem(progress, r, progress.errors[r] or NEVER_FINITE)
     if progress.best_weights:
         set_weights(vae, progress.best_weights)
     elif average.network is not vae:
@@ -135,13 +144,12 @@ def _validate(vae: MultimodalVAE, side: SideBySide, config: TrainingConfig) -> O
 
 
 def _measured(vae: MultimodalVAE, sets: Sequence[TrainingSet]) -> list[HistoryRow]:
-    found: list[HistoryRow] = []
-    for place, one in enumerate(sets):
-        if one.measure is None:
-            found.append({})
-        else:
-            found.append(one.measure(vae if len(sets) == 1 else take_replicates(vae, [place])))
-    return found
+    if all(one.measure is None for one in sets):
+        return [{} for _ in sets]
+    return [
+        {} if one.measure is None else one.measure(network)
+        for one, network in zip(sets, each_replicate(vae), strict=True)
+    ]
 
 
 def _check_kept(

@@ -12,7 +12,7 @@ from fit_examples import CONFIG, changed, fit, problem, weights
 from neuroalign.errors import TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
-from neuroalign.nn.replicates import set_weights, stack_networks, take_replicates
+from neuroalign.nn.replicates import each_replicate, set_weights, stack_networks, take_replicates
 from neuroalign.training.config import TrainingConfig
 from neuroalign.training.keeping import FitProgress
 from neuroalign.training.loop import train
@@ -60,6 +60,20 @@ def test_stacked_networks_come_apart_again() -> None:
     for a, b in zip(swapped.parameters(), networks[1].parameters(), strict=True):
         assert torch.equal(a, b)
         assert a.data_ptr() != b.data_ptr()
+
+
+def test_replicates_are_looked_at_one_by_one_without_copies() -> None:
+    networks = [problem([seed])[0] for seed in SEEDS]
+    stacked = stack_networks(networks)
+    places = {name: value.data_ptr() for name, value in stacked.named_parameters()}
+    for seen, alone in enumerate(each_replicate(stacked)):
+        expected = networks[seen]
+        other = dict(expected.named_parameters())
+        for name, value in alone.named_parameters():
+            assert torch.equal(value, other[name])
+            step = value.numel() * value.element_size()
+            assert value.data_ptr() == places[name] + seen * step
+    assert list(each_replicate(networks[0])) == [networks[0]]
 
 
 @pytest.mark.parametrize("averaging", [0.0, 0.9])
