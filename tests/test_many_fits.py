@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import xarray as xr
 
 import neuroalign as na
 from neuroalign import many_fits, restarts, translation
+from neuroalign.schema import map_subjects
 from neuroalign.settings import training_config
 from neuroalign.training.config import TrainingConfig
 
@@ -160,3 +162,27 @@ def test_as_many_trees_as_models_are_needed(windows: xr.DataTree) -> None:
 
 def test_nothing_to_fit_is_nothing_done(windows: xr.DataTree) -> None:
     assert na.fit_many([], windows, label="odor") == []
+
+
+def test_bounds_of_counts_stay_each_models_own_when_others_stop_first(windows: xr.DataTree) -> None:
+    """Largest counts differ between the trees, and every model stops at an epoch of its own."""
+
+    def louder(spikes: int) -> xr.DataTree:
+        def add(_: str, data: xr.Dataset) -> xr.Dataset:
+            counts = data["counts"].copy()
+            counts[0, 0, 0] = spikes
+            return data.assign(counts=counts)
+
+        return map_subjects(windows, add)
+
+    trees = [louder(spikes) for spikes in (20, 40, 60)]
+    models = [model(random_state=seed, patience=1, max_epochs=12) for seed in (0, 1, 2)]
+    found = na.fit_many(models, trees, label="odor")
+    lengths = set()
+    for one, given, tree, spikes in zip(found, models, trees, (20, 40, 60), strict=True):
+        assert isinstance(one, na.SharedLatentModel)
+        lengths.add(len(one.history_))
+        for likelihood in one.fitted_.vae.likelihoods:
+            assert likelihood.bound == math.log(2.0 * (spikes + 1))
+        assert_same_fit(one, alone(given, tree), tree)
+    assert len(lengths) > 1  # or nobody would have left before the others

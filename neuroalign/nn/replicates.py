@@ -35,6 +35,21 @@ def stack_networks(networks: Sequence[MultimodalVAE]) -> MultimodalVAE:
     return stacked
 
 
+def bounds_of(network: MultimodalVAE) -> list[float | Tensor | None]:
+    """Return the bounds of expected counts of every modality's likelihood."""
+    return [
+        likelihood.bound if isinstance(likelihood, CountLikelihood) else None
+        for likelihood in network.likelihoods
+    ]
+
+
+def set_bounds(network: MultimodalVAE, bounds: Sequence[float | Tensor | None]) -> None:
+    """Give every likelihood of counts its bound back, for as many replicates as there were."""
+    for likelihood, bound in zip(network.likelihoods, bounds, strict=True):
+        if isinstance(likelihood, CountLikelihood):
+            likelihood.bound = bound
+
+
 def set_weights(network: MultimodalVAE, weights: Mapping[str, Tensor]) -> None:
     """Give a network these weights, whatever number of replicates it held before."""
     for name, parameter in network.named_parameters():

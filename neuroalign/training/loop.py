@@ -15,7 +15,7 @@ from torch import Tensor
 from neuroalign.errors import TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveRows, ObjectiveTerms
 from neuroalign.nn.random import RandomStreams
-from neuroalign.nn.replicates import each_replicate, set_weights
+from neuroalign.nn.replicates import bounds_of, each_replicate, set_bounds, set_weights
 from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.config import TrainingConfig
 from neuroalign.training.keeping import FitProgress, HistoryRow, Keeper, narrow, resume
@@ -86,6 +86,7 @@ def train(
         vae.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     average = WeightAverage(vae, config.weight_averaging)
+    bounds = bounds_of(vae)  # of all replicates; narrowing leaves those of the rest
     progress = FitProgress.fresh(len(objective.beta))
     if checkpoint is not None and checkpoint.exists():
         progress = resume(checkpoint, vae, optimiser, average, fingerprint)
@@ -127,6 +128,7 @@ def train(
             _note_problem(progress, r, progress.errors[r] or NEVER_FINITE)
     if progress.best_weights:
         set_weights(vae, progress.best_weights)
+        set_bounds(vae, bounds)
     elif average.network is not vae:
         vae.load_state_dict(average.network.state_dict())
     return progress
