@@ -17,7 +17,7 @@ from neuroalign.model import SharedLatentModel
 from neuroalign.preparation import Label, resolve_label
 from neuroalign.restarts import train_starts
 from neuroalign.schema import iterate_subjects, validate
-from neuroalign.settings import check_settings
+from neuroalign.settings import check_settings, objective_schedules
 from neuroalign.training.sources import WindowSource
 
 __all__ = ["fit_many"]
@@ -144,6 +144,8 @@ def _shape(prepared: PreparedFit) -> tuple[Any, ...]:
             for name, s in prepared.subjects.items()
         ),
         tuple((s.counts.shape[1:], tuple(s.starts.tolist())) for s in prepared.sources.values()),
+        # a replicate may stop once its own objective has settled, and all must be told alike
+        objective_schedules(settings).settled_after,
         data.training_rows.n_rows,
         None if data.validation_rows is None else data.validation_rows.n_rows,
     )

@@ -120,10 +120,15 @@ def test_what_can_train_together_does(
 
     monkeypatch.setattr(many_fits, "train_starts", watched)
     brief = {"max_epochs": 1}
+    slow = [model(beta=[(0, 0.0), (20, 0.3)], **brief)]  # it would keep the others from stopping
     models = [model(random_state=seed, **brief) for seed in range(6)]
-    models += [model(random_state=9, n_init=3, **brief), model(likelihood="gaussian", **brief)]
+    models += [
+        model(random_state=9, n_init=3, **brief),
+        model(likelihood="gaussian", **brief),
+        *slow,
+    ]
     na.fit_many(models, windows, label="odor")
-    assert sizes == [[1, 1, 1, 1], [1, 1], [3], [1]]
+    assert sizes == [[1, 1, 1, 1], [1, 1], [3], [1], [1]]
 
 
 def test_one_that_cannot_be_fitted_does_not_cost_the_others(
