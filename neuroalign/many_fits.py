@@ -45,8 +45,9 @@ def fit_many(
     Models whose settings differ in `beta`, `n_init` and `random_state` alone, on data of the
     same units, bins and numbers of rows, train together as replicates: on a GPU for little more
     than the price of one, on a CPU for some tenths less than one after the other (see
-    `benchmarks/bench_replicates.py`). Every model ends as it would have alone, up to the rounding of sums; weights, pairs and noise depend on its
-    own seed, and it stops by its own validation trials.
+    `benchmarks/bench_replicates.py`). Every model ends as it would have alone, up to the
+    rounding of sums; weights, pairs and noise depend on its own seed, and it stops by its own
+    validation trials.
 
     Parameters
     ----------

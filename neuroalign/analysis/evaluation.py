@@ -142,9 +142,9 @@ def evaluate(
         permutation)`; `bits_per_spike(model, kind, source, target)`, `above_floor(model,
         source, target)` with intervals, correlation and coherence; `bits_reconstructed`;
         `left_out` and `left_out_false_alarms(model, left_out_label, scope, test_subject)`, the
-        shares of trials of that label and of the others that are read as it; `transfer(model, variable,
-        train_subject, test_subject)`; and by `fold` the `settings` that were chosen, all
-        scores of the search (`tuning`), `alignment` and `seconds`.
+        shares of trials of that label and of the others that are read as it; `transfer(model,
+        variable, train_subject, test_subject)`; and by `fold` the `settings` that were chosen,
+        all scores of the search (`tuning`), `alignment` and `seconds`.
 
     Raises
     ------

@@ -75,12 +75,12 @@ def sweep(
     """Fit every model with every combination of settings and every seed, and keep all scores.
 
     A seed decides the split of whole trials and, where a model has `random_state`, its fit: all
-    models and settings see the same trials under one seed. Fits write their rows
-    to `out` as soon as they end, so a sweep that was killed goes on where it was, with the same result; a
-    fit that fails is a row with its error. Fits of `SharedLatentModel` train side by side, four
-    at a time on a CPU and more on a GPU (see `fit_many`). Rows are held-out scores of single settings: to
-    choose settings by them and report the best is tuning on test trials; `evaluate` with
-    `tune` chooses inside training trials.
+    models and settings see the same trials under one seed. A fit writes its
+    row to `out` when it, and those that train beside it, have ended, so a sweep that was killed
+    goes on where it was; a fit that fails is a row with its error. Fits of `SharedLatentModel`
+    train side by side, four at a time on a CPU and more on a GPU (see `fit_many`). Rows are
+    held-out scores of single settings: to choose settings by them and report the best is tuning
+    on test trials; `evaluate` with `tune` chooses inside training trials.
 
     Parameters
     ----------
