@@ -1,0 +1,125 @@
+"""What a benchmark data set is: modalities, paired rows, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from neuroalign.errors import DataError
+
+Kind = Literal["image", "text"]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality of a benchmark.
+
+    Attributes
+    ----------
+    name : str
+        For messages, tables and figures.
+    kind : str
+        "image" (values 0 to 255) or "text" (numbers of symbols).
+    shape : tuple of int
+        Of one observation: (channel, height, width) of an image, (position,) of a text.
+    n_symbols : int
+        Size of a text's alphabet; 0 for images.
+    symbols : str
+        The alphabet itself, in the order of its numbers; empty for images.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    n_symbols: int = 0
+    symbols: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Paired observations: row i holds one observation of every modality.
+
+    Attributes
+    ----------
+    observations : mapping of str to ndarray of uint8
+        By modality, (row, channel, height, width) or (row, position).
+    labels : ndarray
+        (row,) of int64, the class; or (row, attribute) of bool.
+    """
+
+    observations: Mapping[str, np.ndarray]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, n_rows: int) -> Rows:
+        """Return the first rows."""
+        return self.take(np.arange(min(n_rows, len(self))))
+
+    def take(self, index: np.ndarray) -> Rows:
+        """Return these rows, in this order."""
+        observations = {name: values[index] for name, values in self.observations.items()}
+        return Rows(observations, self.labels[index])
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark data set, in memory.
+
+    Attributes
+    ----------
+    name : str
+        What it must be called in every table and figure, for instance "PolyMNIST-style".
+    modalities : tuple of Modality
+        In the order of the tables.
+    label_names : tuple of str
+        Names of the classes, or of the attributes.
+    train, validation, test : Rows
+        Disjoint: the judge and early stopping look at `validation`, scores are of `test`.
+    about : str
+        Where the data come from, in one or two sentences, for reports.
+    """
+
+    name: str
+    modalities: tuple[Modality, ...]
+    label_names: tuple[str, ...]
+    train: Rows
+    validation: Rows
+    test: Rows
+    about: str
+
+    def __post_init__(self) -> None:
+        for part, rows in self.parts().items():
+            self._check(part, rows)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a row has several attributes instead of one class."""
+        return self.train.labels.ndim == 2
+
+    def parts(self) -> dict[str, Rows]:
+        """Return training, validation and test rows by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def _check(self, part: str, rows: Rows) -> None:
+        names = [modality.name for modality in self.modalities]
+        if sorted(rows.observations) != sorted(names):
+            raise DataError(
+                f"{part} rows must hold the modalities {names}, got {sorted(rows.observations)}."
+            )
+        for modality in self.modalities:
+            values = rows.observations[modality.name]
+            if values.dtype != np.uint8 or values.shape != (len(rows), *modality.shape):
+                raise DataError(
+                    f"{modality.name!r} of the {part} rows must be uint8 of shape "
+                    f"{(len(rows), *modality.shape)}, got {values.dtype} of {values.shape}."
+                )
+            if modality.kind == "text" and values.size and values.max() >= modality.n_symbols:
+                raise DataError(
+                    f"{modality.name!r} of the {part} rows has symbol {values.max()}, but its "
+                    f"alphabet has {modality.n_symbols}."
+                )

@@ -1,0 +1,207 @@
+"""Classifiers of real images that judge generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neuroalign.errors import DataError, TrainingError
+from neuroalign.nn.convolution import ResidualTrunk
+from neuroalign.nn.networks import StackedLinear
+from neuroalign.nn.random import RandomStreams
+from neuroalign.validation.dataset import Benchmark, Rows
+from neuroalign.validation.scoring import score_predictions
+from neuroalign.validation.sources import ImageSource
+
+BATCH = 128
+LEAST_STEPS = 20  # of an epoch: small data are cut into smaller batches
+PREDICTED_AT_ONCE = 512
+FILTERS = (16, 32, 64)
+WIDE_FILTERS = (32, 64, 128)
+
+
+class JudgeNetwork(nn.Module):
+    """A residual classifier of images.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an image, (channel, height, width).
+    filters : sequence of int
+        Channels of the residual stages.
+    n_labels : int
+        Classes, or attributes.
+    streams : RandomStreams
+        Draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        filters: tuple[int, ...],
+        n_labels: int,
+        streams: RandomStreams,
+    ) -> None:
+        super().__init__()
+        self.trunk = ResidualTrunk(shape, filters, streams, stem_stride=1 if shape[1] < 48 else 2)
+        self.head = StackedLinear(self.trunk.n_features, n_labels, streams)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return a score per label from images (row, channel, height, width)."""
+        return torch.as_tensor(self.head(self.trunk(images.unsqueeze(0)))[0])
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained classifier of one modality's real images.
+
+    Attributes
+    ----------
+    modality : str
+        Whose images it reads.
+    network : JudgeNetwork
+        Trained on the training rows; of its epochs the best on the validation rows was kept.
+    multilabel : bool
+        Whether it reads attributes.
+    score : float
+        Accuracy, or mean average precision, on real images of the test rows.
+    """
+
+    modality: str
+    network: JudgeNetwork
+    multilabel: bool
+    score: float
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> np.ndarray:
+        """Return probabilities (row, label) of images (row, channel, height, width), 0 to 1."""
+        scores = [self.network(part) for part in torch.split(images, PREDICTED_AT_ONCE)]
+        whole = torch.cat(scores)
+        known = whole.sigmoid() if self.multilabel else whole.softmax(-1)
+        return known.cpu().numpy()
+
+
+def train_judge(
+    benchmark: Benchmark,
+    modality: str,
+    *,
+    epochs: int,
+    seed: int = 0,
+    device: torch.device,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> Judge:
+    """Train a classifier on real images of one modality.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        Training rows teach it, validation rows choose its epoch, test rows tell how good it is.
+    modality : str
+        An image modality.
+    epochs : int
+        Passes over the training rows; the learning rate falls to 0 along half a cosine.
+    seed : int
+        Of initial weights and order.
+    device : torch.device
+        Where to train.
+    on_epoch : callable, optional
+        Called with the epoch and the score on the validation rows.
+
+    Returns
+    -------
+    Judge
+        With its score on real test images.
+    """
+    shape = next(m.shape for m in benchmark.modalities if m.name == modality)
+    streams = RandomStreams([seed])
+    streams.reseed(0, *b"judge", *modality.encode())
+    n_labels = len(benchmark.label_names)
+    network = JudgeNetwork(shape, FILTERS, n_labels, streams).to(device)
+    images, labels = _on_device(benchmark.train, modality, device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
+    steps = max(LEAST_STEPS, len(labels) // BATCH)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps)
+    best, best_score = None, -np.inf
+    for epoch in range(1, epochs + 1):
+        order = streams.permutation(len(labels))[0].to(device)
+        for part in order.tensor_split(steps):
+            loss = _loss(network(images.gather(part, None)[0]), labels[part])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            cosine.step()
+        score = _score(Judge(modality, network, benchmark.multilabel, 0.0), benchmark.validation)
+        if on_epoch is not None:
+            on_epoch(epoch, score)
+        if score > best_score:
+            best_score = score
+            best = {k: v.detach().clone() for k, v in network.state_dict().items()}
+    if best is None:
+        raise TrainingError(f"the classifier of {modality!r} images has no finite score.")
+    network.load_state_dict(best)
+    trained = Judge(modality, network, benchmark.multilabel, 0.0)
+    return Judge(modality, network, benchmark.multilabel, _score(trained, benchmark.test))
+
+
+def _loss(scores: Tensor, labels: Tensor) -> Tensor:
+    if labels.dim() == 2:
+        return functional.binary_cross_entropy_with_logits(scores, labels)
+    return functional.cross_entropy(scores, labels)
+
+
+def _on_device(rows: Rows, modality: str, device: torch.device) -> tuple[ImageSource, Tensor]:
+    images = ImageSource(torch.from_numpy(rows.observations[modality]).to(device))
+    labels = torch.from_numpy(rows.labels).to(device)
+    return images, labels.float() if labels.dim() == 2 else labels
+
+
+def _score(judge: Judge, rows: Rows) -> float:
+    device = next(judge.network.parameters()).device
+    images, _ = _on_device(rows, judge.modality, device)
+    everything = torch.arange(len(rows), device=device)
+    parts = [
+        judge.read(images.gather(part, None)[0])
+        for part in torch.split(everything, PREDICTED_AT_ONCE)
+    ]
+    return score_predictions(np.concatenate(parts), rows.labels)
+
+
+def save_judge(judge: Judge, path: Path) -> None:
+    """Write a judge to one safetensors file."""
+    from safetensors.torch import save_file
+
+    aside = path.with_suffix(".part")
+    tensors = {k: v.detach().cpu().contiguous() for k, v in judge.network.state_dict().items()}
+    save_file(tensors, aside, metadata={"modality": judge.modality, "score": repr(judge.score)})
+    aside.replace(path)
+
+
+def load_judge(path: Path, benchmark: Benchmark, device: torch.device) -> Judge:
+    """Read what `save_judge` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or of other images.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        shape = next(m.shape for m in benchmark.modalities if m.name == told["modality"])
+        network = JudgeNetwork(shape, FILTERS, len(benchmark.label_names), RandomStreams([0]))
+        network.load_state_dict(tensors)
+        score = float(told["score"])
+    except (SafetensorError, KeyError, StopIteration, RuntimeError, TypeError) as problem:
+        raise DataError(
+            f"{path} is not a judge of these images: {problem}; delete it."
+        ) from problem
+    return Judge(told["modality"], network.to(device), benchmark.multilabel, score)

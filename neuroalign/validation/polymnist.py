@@ -1,0 +1,282 @@
+"""Translated PolyMNIST: one digit in several views, each on a background of its own.
+
+Digits are scaled by 0.75, put at a random place and cut out of their background by inverting
+its colours; the views of a row show different images of one digit (sections 5.1 and B.2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from neuroalign.data.randomness import RandomState, named_generator, resolve_seed
+from neuroalign.errors import DataError, ParameterError
+from neuroalign.validation.dataset import Benchmark, Modality, Rows
+from neuroalign.validation.idx_files import read_mnist
+from neuroalign.validation.image_folders import (
+    SIDE,
+    read_backgrounds,
+    read_polymnist_part,
+)
+
+DIGIT: Final = 21  # 28 pixels scaled by 0.75
+THRESHOLD: Final = 128
+DIGITS: Final = tuple("0123456789")
+MODALITY_SHAPE: Final = (3, SIDE, SIDE)
+
+
+def compose(
+    digits: np.ndarray, background: np.ndarray, place: np.ndarray, corner: np.ndarray
+) -> np.ndarray:
+    """Cut pieces out of a background and invert their colours under a digit.
+
+    Parameters
+    ----------
+    digits : ndarray of bool, (image, 21, 21)
+        Where the digit is.
+    background : ndarray of uint8, (channel, height, width)
+        Of any size from 28 x 28 on.
+    place : ndarray of int, (image, 2)
+        Row and column of the digit's first pixel, 0 to 7.
+    corner : ndarray of int, (image, 2)
+        Row and column of the piece's first pixel.
+
+    Returns
+    -------
+    ndarray of uint8, (image, channel, 28, 28)
+    """
+    pieces = np.lib.stride_tricks.sliding_window_view(background, (SIDE, SIDE), axis=(1, 2))
+    images = pieces[:, corner[:, 0], corner[:, 1]].transpose(1, 0, 2, 3).copy()
+    mask = np.zeros((len(digits), SIDE, SIDE), dtype=bool)
+    image, row, column = np.nonzero(digits)
+    mask[image, row + place[image, 0], column + place[image, 1]] = True
+    return np.where(mask[:, None], 255 - images, images)
+
+
+def shrink(digits: np.ndarray) -> np.ndarray:
+    """Scale grey digits to 21 x 21 (bilinear) and tell where they are brighter than half.
+
+    Parameters
+    ----------
+    digits : ndarray of uint8, (image, height, width)
+        White on black.
+    """
+    from PIL import Image
+
+    size = (DIGIT, DIGIT)
+    small = [Image.fromarray(one).resize(size, Image.Resampling.BILINEAR) for one in digits]
+    return np.stack([np.asarray(one) for one in small]) >= THRESHOLD
+
+
+def paired_rows(
+    digits: np.ndarray,
+    labels: np.ndarray,
+    backgrounds: Mapping[str, np.ndarray],
+    *,
+    seed: int,
+    part: str,
+) -> Rows:
+    """Build rows whose views show different images of one digit.
+
+    Every view takes the images of a class in a random order of its own, so that each image is
+    used once in each view.
+
+    Parameters
+    ----------
+    digits : ndarray of bool, (image, 21, 21)
+        Where the digits are.
+    labels : ndarray of int, (image,)
+        Which digits they are; row i shows labels[i].
+    backgrounds : mapping of str to ndarray of uint8, (channel, height, width)
+        By view.
+    seed : int
+        Together with part and view it decides everything that is random.
+    part : str
+        "train", "validation" or "test".
+    """
+    observations = {}
+    for view, background in backgrounds.items():
+        random = named_generator(seed, "polymnist", part, view)
+        partner = np.empty(len(labels), dtype=np.int64)
+        for label in np.unique(labels):
+            same = np.flatnonzero(labels == label)
+            partner[same] = random.permutation(same)
+        room = np.array(background.shape[1:]) - SIDE + 1
+        corner = np.stack([random.integers(0, n, len(labels)) for n in room], axis=1)
+        place = random.integers(0, SIDE - DIGIT + 1, (len(labels), 2))
+        observations[view] = compose(digits[partner], background, place, corner)
+    return Rows(observations, labels.astype(np.int64))
+
+
+def polymnist(
+    *,
+    mnist_dir: str | Path | None = None,
+    backgrounds: str | Path | Sequence[str | Path] | None = None,
+    folder: str | Path | None = None,
+    n_views: int = 3,
+    n_train: int | None = None,
+    n_validation: int | None = None,
+    n_test: int | None = None,
+    random_state: RandomState = 0,
+) -> Benchmark:
+    """Return translated PolyMNIST, built or read.
+
+    Parameters
+    ----------
+    mnist_dir : str or Path, optional
+        Folder of MNIST's four idx files; needs `backgrounds`. Training and validation rows come
+        from its first 50,000 and last 10,000 training images, test rows from its test images.
+    backgrounds : path or sequence of paths, optional
+        A folder of images, of which the first `n_views` by name are used, or the images in the
+        order of the views.
+    folder : str or Path, optional
+        A ready-made PolyMNIST (`train/m0/0.3.png`, …, `test/m4/…`), read as it is: whether its
+        digits are translated is not asked. Its last training rows are the validation rows.
+    n_views : int
+        3 as in the paper, 5 as elsewhere.
+    n_train, n_validation, n_test : int, optional
+        Rows; by default all there are (ready-made: a tenth of the training rows validates).
+    random_state : int, Generator or None, default=0
+        Seed of pairs, places and pieces.
+
+    Returns
+    -------
+    Benchmark
+        "PolyMNIST" if it was read, "PolyMNIST-style" if it was built from MNIST. Without any
+        folder "PolyMNIST-style (small digits)": scikit-learn's digits of 8 x 8 pixels on pieces
+        of its two sample photographs; the third view lies on the second photograph turned
+        upside down with red and blue exchanged.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or wrong, or there are too few images or backgrounds.
+    ParameterError
+        If arguments contradict each other.
+
+    Examples
+    --------
+    >>> small = polymnist(n_train=60, n_validation=20, n_test=20)
+    >>> small.name, [modality.name for modality in small.modalities]
+    ('PolyMNIST-style (small digits)', ['china', 'flower', 'flower turned'])
+    >>> small.train.observations["china"].shape
+    (60, 3, 28, 28)
+    """
+    if folder is not None and (mnist_dir is not None or backgrounds is not None):
+        raise ParameterError("give folder, or mnist_dir with backgrounds, not both.")
+    if (mnist_dir is None) != (backgrounds is None):
+        raise ParameterError("mnist_dir and backgrounds go together; give both or neither.")
+    if n_views < 2:
+        raise ParameterError(f"n_views must be at least 2, got {n_views}.")
+    wanted = {"train": n_train, "validation": n_validation, "test": n_test}
+    for part, number in wanted.items():
+        if number is not None and number < 1:
+            raise ParameterError(f"n_{part} must be positive, got {number}.")
+    if folder is not None:
+        return _ready_made(Path(folder), n_views, wanted)
+    seed = resolve_seed(random_state)
+    if mnist_dir is not None and backgrounds is not None:
+        return _built(Path(mnist_dir), backgrounds, n_views, wanted, seed)
+    return _embedded(n_views, wanted, seed)
+
+
+def _ready_made(folder: Path, n_views: int, wanted: Mapping[str, int | None]) -> Benchmark:
+    views = [f"m{number}" for number in range(n_views)]
+    train, validation = wanted["train"], wanted["validation"]
+    whole = None if train is None or validation is None else train + validation
+    images, labels = read_polymnist_part(folder / "train", views, whole)
+    if validation is None:
+        validation = max(1, len(labels) // 10)
+    if len(labels) <= validation or (train is not None and train + validation > len(labels)):
+        raise DataError(
+            f"{folder / 'train'} has {len(labels)} rows, too few for {train or 'any'} training "
+            f"and {validation} validation rows."
+        )
+    both = Rows(images, labels)
+    border = len(labels) - validation
+    test = Rows(*read_polymnist_part(folder / "test", views, wanted["test"]))
+    return Benchmark(
+        "PolyMNIST",
+        tuple(Modality(view, "image", MODALITY_SHAPE) for view in views),
+        DIGITS,
+        both.first(border if train is None else train),
+        both.take(np.arange(border, len(labels))),
+        test,
+        f"{n_views} views of a ready-made PolyMNIST, read as it is.",
+    )
+
+
+def _built(
+    mnist_dir: Path,
+    backgrounds: str | Path | Sequence[str | Path],
+    n_views: int,
+    wanted: Mapping[str, int | None],
+    seed: int,
+) -> Benchmark:
+    images = read_backgrounds(backgrounds)
+    if len(images) < n_views:
+        raise DataError(f"{n_views} views need as many backgrounds, got {len(images)}.")
+    images = dict(list(images.items())[:n_views])
+    mnist = read_mnist(mnist_dir)
+    digits, labels = mnist["train"]
+    border = len(labels) * 5 // 6
+    parts = {
+        "train": (digits[:border], labels[:border]),
+        "validation": (digits[border:], labels[border:]),
+        "test": mnist["t10k"],
+    }
+    about = (
+        f"MNIST digits (scaled by 0.75, at random places) on {', '.join(images)}; not the "
+        "backgrounds of the published PolyMNIST."
+    )
+    return _assemble("PolyMNIST-style", parts, images, wanted, seed, about)
+
+
+def _embedded(n_views: int, wanted: Mapping[str, int | None], seed: int) -> Benchmark:
+    from sklearn.datasets import load_digits, load_sample_images
+
+    china, flower = (np.asarray(i).transpose(2, 0, 1) for i in load_sample_images().images)
+    turned = np.ascontiguousarray(flower[::-1, ::-1, ::-1])
+    images = {"china": china, "flower": flower, "flower turned": turned}
+    if n_views > len(images):
+        raise ParameterError(
+            f"without folders there are {len(images)} views, got n_views={n_views}."
+        )
+    images = dict(list(images.items())[:n_views])
+    grey, labels = load_digits(return_X_y=True)
+    # 0 to 16 in 8 x 8; padded as MNIST is, so that strokes keep clear of the edge
+    digits = np.pad((grey.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8), ((0, 0), (1, 1), (1, 1)))
+    order = named_generator(seed, "polymnist", "parts").permutation(len(labels))
+    cut = {"train": order[:1100], "validation": order[1100:1300], "test": order[1300:]}
+    parts = {part: (digits[index], labels[index]) for part, index in cut.items()}
+    about = (
+        "scikit-learn's 1,797 digits of 8 x 8 pixels on pieces of its two sample photographs: a "
+        "stand-in that needs no download."
+    )
+    return _assemble("PolyMNIST-style (small digits)", parts, images, wanted, seed, about)
+
+
+def _assemble(
+    name: str,
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    backgrounds: Mapping[str, np.ndarray],
+    wanted: Mapping[str, int | None],
+    seed: int,
+    about: str,
+) -> Benchmark:
+    rows = {}
+    for part, (digits, labels) in parts.items():
+        number = len(labels) if wanted[part] is None else wanted[part]
+        if number is None or number > len(labels):
+            raise DataError(
+                f"there are {len(labels)} digits for {part} rows, got n_{part}={number}."
+            )
+        chosen = named_generator(seed, "polymnist", part).permutation(len(labels))[:number]
+        rows[part] = paired_rows(
+            shrink(digits[chosen]), labels[chosen], backgrounds, seed=seed, part=part
+        )
+    views = tuple(Modality(view, "image", MODALITY_SHAPE) for view in backgrounds)
+    return Benchmark(name, views, DIGITS, rows["train"], rows["validation"], rows["test"], about)
