@@ -75,6 +75,12 @@ def validate_command(
     test_rows: Annotated[
         int | None, typer.Option("--test-rows", min=2, help="Rows that are scored.")
     ] = None,
+    redraw: Annotated[
+        bool | None,
+        typer.Option(
+            "--redraw/--fixed", help="Compose PolyMNIST-style training images anew every epoch."
+        ),
+    ] = None,
     jobs: JobsOption = 1,
     device: DeviceOption = "auto",
 ) -> None:
@@ -94,6 +100,7 @@ def validate_command(
         epochs=epochs,
         n_latents=latents,
         train_rows=train_rows,
+        redraw=redraw,
     )
     numbers: dict[str, Any] = {} if test_rows is None else {"n_test": test_rows}
     if benchmark is Name.polymnist:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -67,6 +67,22 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Ingredients:
+    """What images of one modality are composed of, so that they can be composed anew.
+
+    Attributes
+    ----------
+    digits : ndarray of bool, (row, height, width)
+        Where each row's digit is, smaller than an image.
+    background : ndarray of uint8, (channel, height, width)
+        Of which pieces are cut, larger than an image.
+    """
+
+    digits: np.ndarray
+    background: np.ndarray
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A benchmark data set, in memory.
 
@@ -82,6 +98,8 @@ class Benchmark:
         Disjoint: the judge and early stopping look at `validation`, scores are of `test`.
     about : str
         Where the data come from, in one or two sentences, for reports.
+    ingredients : mapping of str to Ingredients
+        Of the training rows, by modality, where they were composed.
     """
 
     name: str
@@ -91,6 +109,7 @@ class Benchmark:
     validation: Rows
     test: Rows
     about: str
+    ingredients: Mapping[str, Ingredients] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part, rows in self.parts().items():

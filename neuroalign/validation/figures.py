@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from neuroalign.nn.multimodal_vae import MultimodalVAE
 
 NAMES: Final = {
-    "latent": "latent classification",
-    "coherence": "coherence of generated images",
+    "latent": "latent samples",
+    "latent means": "latent means",
+    "coherence": "generated images",
     "reconstruction joint": "reconstruction from all modalities",
     "reconstruction single": "reconstruction from itself alone",
 }
@@ -216,7 +217,7 @@ def tradeoff_figure(fits: pd.DataFrame, *, chance: float, score: str) -> Figure:
     """Draw both scores against both reconstructions."""
     import matplotlib.pyplot as plt
 
-    measures = [m for m in ("latent", "coherence") if fits[m].notna().any()]
+    measures = [m for m in ("latent", "latent means", "coherence") if fits[m].notna().any()]
     figure, axes = plt.subplots(
         len(measures), 2, figsize=(9.5, 3.6 * len(measures)), squeeze=False, layout="constrained"
     )

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
+from neuroalign.errors import ParameterError
 from neuroalign.nn.convolution import ConvolutionalDecoder, ConvolutionalEncoder
 from neuroalign.nn.count_likelihoods import CategoricalLikelihood
 from neuroalign.nn.likelihood_base import Likelihood
@@ -26,7 +28,7 @@ from neuroalign.training.sets import TrainingSet
 from neuroalign.training.sources import Source
 from neuroalign.validation.dataset import Benchmark, Modality, Rows
 from neuroalign.validation.settings import StudySettings
-from neuroalign.validation.sources import source_of
+from neuroalign.validation.sources import ComposedImages, source_of
 
 INITIAL_WEIGHTS = 2**31 - 3  # key of the random streams, which no epoch ever has
 
@@ -157,12 +159,13 @@ def fit(
         If a loss is not finite.
     """
     vae = build_vae(benchmark, settings, key).to(device)
+    streams = RandomStreams([key.seed], device)
     rows = training_rows(benchmark, settings)
     n_rows, n_modalities = len(rows), len(benchmark.modalities)
     paired = torch.arange(n_rows, device=device).unsqueeze(-1).expand(-1, n_modalities)
     data = TrainingSet(
         [modality.name for modality in benchmark.modalities],
-        sources_of(benchmark, rows, device),
+        _training_sources(benchmark, rows, settings, streams),
         FixedRows(paired, 1),
     )
     progress = train(
@@ -176,12 +179,37 @@ def fit(
             patience=None,
         ),
         objective=objective(settings, key),
-        streams=RandomStreams([key.seed], device),
+        streams=streams,
         on_epoch=on_epoch,
         checkpoint=checkpoint,
         fingerprint=fingerprint(benchmark, settings, key),
     )
     return vae, progress.history[0]
+
+
+def _training_sources(
+    benchmark: Benchmark, rows: Rows, settings: StudySettings, streams: RandomStreams
+) -> list[Source]:
+    """Return the training rows as they are, or what composes them anew."""
+    if not settings.redraw:
+        return sources_of(benchmark, rows, streams.device)
+    composed: list[Source] = []
+    for modality in benchmark.modalities:
+        if modality.name not in benchmark.ingredients:
+            raise ParameterError(
+                f"the images of {modality.name!r} were not composed here, so they cannot be "
+                "redrawn; leave out redraw."
+            )
+        parts = benchmark.ingredients[modality.name]
+        composed.append(
+            ComposedImages(
+                torch.from_numpy(parts.digits[: len(rows)]).to(streams.device),
+                torch.from_numpy(np.ascontiguousarray(parts.background)).to(streams.device),
+                modality.shape[1],
+                streams,
+            )
+        )
+    return composed
 
 
 def objective(settings: StudySettings, key: FitKey) -> ObjectiveSchedules:

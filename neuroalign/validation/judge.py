@@ -92,6 +92,7 @@ def train_judge(
     modality: str,
     *,
     epochs: int,
+    n_rows: int | None = None,
     seed: int = 0,
     device: torch.device,
     on_epoch: Callable[[int, float], None] | None = None,
@@ -106,6 +107,8 @@ def train_judge(
         An image modality.
     epochs : int
         Passes over the training rows; the learning rate falls to 0 along half a cosine.
+    n_rows : int, optional
+        How many of the training rows teach it; all by default.
     seed : int
         Of initial weights and order.
     device : torch.device
@@ -123,7 +126,8 @@ def train_judge(
     streams.reseed(0, *b"judge", *modality.encode())
     n_labels = len(benchmark.label_names)
     network = JudgeNetwork(shape, FILTERS, n_labels, streams).to(device)
-    images, labels = _on_device(benchmark.train, modality, device)
+    rows = benchmark.train if n_rows is None else benchmark.train.first(n_rows)
+    images, labels = _on_device(rows, modality, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
     steps = max(LEAST_STEPS, len(labels) // BATCH)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps)

@@ -14,7 +14,7 @@ import numpy as np
 
 from neuroalign.data.randomness import RandomState, named_generator, resolve_seed
 from neuroalign.errors import DataError, ParameterError
-from neuroalign.validation.dataset import Benchmark, Modality, Rows
+from neuroalign.validation.dataset import Benchmark, Ingredients, Modality, Rows
 from neuroalign.validation.idx_files import read_mnist
 from neuroalign.validation.image_folders import (
     SIDE,
@@ -78,7 +78,7 @@ def paired_rows(
     *,
     seed: int,
     part: str,
-) -> Rows:
+) -> tuple[Rows, dict[str, Ingredients]]:
     """Build rows whose views show different images of one digit.
 
     Every view takes the images of a class in a random order of its own, so that each image is
@@ -96,8 +96,15 @@ def paired_rows(
         Together with part and view it decides everything that is random.
     part : str
         "train", "validation" or "test".
+
+    Returns
+    -------
+    Rows
+        The composed images.
+    dict of str to Ingredients
+        By view, what they were composed of.
     """
-    observations = {}
+    observations, ingredients = {}, {}
     for view, background in backgrounds.items():
         random = named_generator(seed, "polymnist", part, view)
         partner = np.empty(len(labels), dtype=np.int64)
@@ -108,7 +115,8 @@ def paired_rows(
         corner = np.stack([random.integers(0, n, len(labels)) for n in room], axis=1)
         place = random.integers(0, SIDE - DIGIT + 1, (len(labels), 2))
         observations[view] = compose(digits[partner], background, place, corner)
-    return Rows(observations, labels.astype(np.int64))
+        ingredients[view] = Ingredients(digits[partner], background)
+    return Rows(observations, labels.astype(np.int64)), ingredients
 
 
 def polymnist(
@@ -267,7 +275,7 @@ def _assemble(
     seed: int,
     about: str,
 ) -> Benchmark:
-    rows = {}
+    rows, ingredients = {}, {}
     for part, (digits, labels) in parts.items():
         number = len(labels) if wanted[part] is None else wanted[part]
         if number is None or number > len(labels):
@@ -275,8 +283,17 @@ def _assemble(
                 f"there are {len(labels)} digits for {part} rows, got n_{part}={number}."
             )
         chosen = named_generator(seed, "polymnist", part).permutation(len(labels))[:number]
-        rows[part] = paired_rows(
+        rows[part], ingredients[part] = paired_rows(
             shrink(digits[chosen]), labels[chosen], backgrounds, seed=seed, part=part
         )
     views = tuple(Modality(view, "image", MODALITY_SHAPE) for view in backgrounds)
-    return Benchmark(name, views, DIGITS, rows["train"], rows["validation"], rows["test"], about)
+    return Benchmark(
+        name,
+        views,
+        DIGITS,
+        rows["train"],
+        rows["validation"],
+        rows["test"],
+        about,
+        ingredients["train"],
+    )

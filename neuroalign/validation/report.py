@@ -98,7 +98,8 @@ def _setting(benchmark: Benchmark, settings: StudySettings) -> list[str]:
     return [
         (
             f"Rows: {rows['train']} to train on, {rows['validation']} to choose β, {rows['test']} to "
-            f"score; judges are trained on {len(benchmark.train)}. "
+            f"score; judges are trained on "
+            f"{min(len(benchmark.train), settings.judge_rows or len(benchmark.train))}. "
             f"Modalities: {', '.join(modality.name for modality in benchmark.modalities)}."
         ),
         "",
@@ -128,8 +129,8 @@ def _score_note(benchmark: Benchmark) -> str:
     chance = chance_score(benchmark.test.labels)
     pairs = "image and text to image" if benchmark.multilabel else "every modality to every other"
     return (
-        f"Latent: {score} of linear classifiers of single modalities' latents, averaged over "
-        f"modalities. Coherence: {score} of the judges on generated images ({pairs}). Chance is "
+        f"Latent: {score} of linear classifiers of samples of single modalities' posteriors, as in "
+        f"the paper, averaged over modalities; latent means: of the posteriors' means. Coherence: {score} of the judges on generated images ({pairs}). Chance is "
         f"{chance:.3f}. Reconstruction: −log p(x | z) summed over modalities, nats per row, from "
         "all modalities (joint) or from each alone (single). sd is over seeds."
     )

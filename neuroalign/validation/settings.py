@@ -31,7 +31,10 @@ class StudySettings:
     stem_stride : int
         Stride of the first convolution of image networks; 2 saves most of the work.
     train_rows : int or None
-        How many of the training rows the networks see; None is all. Judges see all of them.
+        How many of the training rows the networks see; None is all.
+    redraw : bool
+        Whether training images are composed anew in every epoch, digits at other places on
+        other pieces of background; only where they were composed here.
     epochs, batch_size : int
         Passes over the training rows, and rows per step.
     learning_rate : float
@@ -40,29 +43,30 @@ class StudySettings:
         Epochs over which mm-vamp's term to N(0, I) falls from 1 to 0; 0 leaves it out.
     divergence : str
         "pairwise" or "mixture", of mm-vamp.
-    latent_samples : bool
-        Whether classifiers see samples of the posteriors, as in the paper, or their means.
     classifier_rows : int
         Most training latents a classifier is trained on.
+    judge_rows : int or None
+        How many of the training rows judges learn from; None is all.
     judge_epochs : int
         Passes over the training rows of the classifier that judges generated images.
     """
 
     methods: tuple[str, ...] = METHODS
-    betas: tuple[float, ...] = (1.0,)
+    betas: tuple[float, ...] = (0.1,)
     seeds: tuple[int, ...] = (0,)
-    n_latents: int = 64
+    n_latents: int = 16
     image_filters: tuple[int, ...] = (16, 32)
     text_filters: tuple[int, ...] = (16, 16, 32, 32, 32)
     stem_stride: int = 2
     train_rows: int | None = None
+    redraw: bool = False
     epochs: int = 30
-    batch_size: int = 128
-    learning_rate: float = 5e-4
+    batch_size: int = 64
+    learning_rate: float = 2e-3
     standard_weight_epochs: float = 0.0
     divergence: str = "pairwise"
-    latent_samples: bool = True
     classifier_rows: int = 10_000
+    judge_rows: int | None = 20_000
     judge_epochs: int = 10
 
     def __post_init__(self) -> None:
@@ -89,13 +93,13 @@ class StudySettings:
 
     def of_fit(self) -> dict[str, Any]:
         """Return what a single fit depends on besides method, β and seed."""
-        studied = {"methods", "betas", "seeds", "latent_samples", "classifier_rows", "judge_epochs"}
+        studied = {"methods", "betas", "seeds", "classifier_rows", "judge_rows", "judge_epochs"}
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in studied}
 
 
 _POWERS_POLYMNIST: Final = tuple(2.0**k for k in range(-8, 4))
 _POWERS_CELEBA: Final = tuple(2.0**k for k in range(-2, 3))
-_WIDE: Final[dict[str, Any]] = {"stem_stride": 1, "judge_epochs": 20}
+_WIDE: Final[dict[str, Any]] = {"stem_stride": 1, "judge_rows": None, "judge_epochs": 20}
 
 # "paper": the text of sections 5 and B; "code": the published programs, which differ from it
 PRESETS: Final[dict[str, dict[str, StudySettings]]] = {

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neuroalign.nn.random import RandomStreams
 from neuroalign.training.sources import Mixing
 
 
@@ -31,6 +32,81 @@ class ImageSource:
         del mixed  # an image is a whole
         images = self.images[index].to(torch.get_default_dtype()).mul_(1.0 / 255.0)
         return images, images
+
+
+class ComposedImages:
+    """Images that are composed anew whenever they are gathered, on the device.
+
+    The digit of an example stays; its place and the piece of background change, so that no
+    epoch repeats another.
+
+    Parameters
+    ----------
+    digits : Tensor of bool, (example, height, width)
+        Where the digits are.
+    background : Tensor of uint8, (channel, height, width)
+        Of which pieces are cut.
+    side : int
+        Height and width of an image.
+    streams : RandomStreams
+        Draws places and corners: those of the fit, which reseeds them by epoch.
+    """
+
+    def __init__(
+        self, digits: Tensor, background: Tensor, side: int, streams: RandomStreams
+    ) -> None:
+        self.digits = digits
+        self.background = background
+        self.side = side
+        self.streams = streams
+        room = [side - digits.shape[1] + 1, side - digits.shape[2] + 1]
+        room += [length - side + 1 for length in background.shape[1:]]
+        self._room = torch.tensor(room, device=digits.device)
+
+    @property
+    def n_examples(self) -> int:
+        """How many digits there are."""
+        return len(self.digits)
+
+    def gather(self, index: Tensor, mixed: Mixing | None = None) -> tuple[Tensor, Tensor]:
+        """Return fresh images of these digits twice, (replicate, row, channel, height, width)."""
+        del mixed
+        drawn = (self.streams.uniform(*index.shape[1:], 4) * self._room).long().flatten(0, -2)
+        composed = compose_images(
+            self.digits[index.flatten()], self.background, drawn[:, :2], drawn[:, 2:], self.side
+        )
+        images = composed.reshape(*index.shape, *composed.shape[1:])
+        images = images.to(torch.get_default_dtype()).mul_(1.0 / 255.0)
+        return images, images
+
+
+def compose_images(
+    digits: Tensor, background: Tensor, place: Tensor, corner: Tensor, side: int
+) -> Tensor:
+    """Do on the device what `neuroalign.validation.polymnist.compose` does in numpy.
+
+    Parameters
+    ----------
+    digits : Tensor of bool, (image, height, width)
+        Where the digits are.
+    background : Tensor of uint8, (channel, height, width)
+        Of which pieces are cut.
+    place, corner : Tensor of int64, (image, 2)
+        First row and column of the digit in the image, and of the piece in the background.
+    side : int
+        Height and width of an image.
+    """
+    steps = torch.arange(side, device=digits.device)
+    row, column = (corner[:, axis, None] + steps for axis in (0, 1))
+    pieces = background[:, row[:, :, None], column[:, None, :]].transpose(0, 1)
+    inside = [
+        place[:, axis, None] + torch.arange(digits.shape[1 + axis], device=digits.device)
+        for axis in (0, 1)
+    ]
+    mask = torch.zeros(len(digits), side, side, dtype=torch.bool, device=digits.device)
+    image = torch.arange(len(digits), device=digits.device)[:, None, None]
+    mask[image, inside[0][:, :, None], inside[1][:, None, :]] = digits
+    return torch.where(mask.unsqueeze(1), 255 - pieces, pieces)
 
 
 class TextSource:

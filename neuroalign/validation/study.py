@@ -180,8 +180,8 @@ def _scored_as(
 ) -> str:
     """Say what scores depend on: the fit, how it is scored, and who judges."""
     told = (
-        settings.latent_samples,
         settings.classifier_rows,
+        settings.judge_rows,
         settings.judge_epochs,
         sorted(judges),
     )
@@ -215,6 +215,7 @@ def trained_judges(
             benchmark,
             modality.name,
             epochs=settings.judge_epochs,
+            n_rows=settings.judge_rows,
             device=device,
             on_epoch=partial(_say_epoch, say, modality.name),
         )

@@ -7,7 +7,13 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-MEASURES: Final = ("latent", "coherence", "reconstruction joint", "reconstruction single")
+MEASURES: Final = (
+    "latent",
+    "latent means",
+    "coherence",
+    "reconstruction joint",
+    "reconstruction single",
+)
 CHOSEN_BY: Final = "latent, validation rows"
 
 
@@ -59,7 +65,7 @@ def against(fits: pd.DataFrame, method: str = "mm-vamp") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per other method: its beta and, for latent, coherence and joint reconstruction,
+        A row per other method: its beta and, for latents, coherence and joint reconstruction,
         `method` minus the other (mean over seeds) with the half-width of the 95 % t-interval.
     """
     from scipy.stats import t as student
@@ -71,7 +77,7 @@ def against(fits: pd.DataFrame, method: str = "mm-vamp") -> pd.DataFrame:
         if other == method or method not in betas:
             continue
         row: dict[str, object] = {"method": other, "beta": betas[other]}
-        for measure in MEASURES[:3]:
+        for measure in MEASURES[:4]:
             gap = (chosen.xs(method)[measure] - chosen.xs(other)[measure]).dropna()
             n = len(gap)
             row[measure] = gap.mean()

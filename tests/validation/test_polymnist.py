@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.ensemble import ExtraTreesClassifier
 
 from neuroalign.errors import DataError, ParameterError
+from neuroalign.nn.random import RandomStreams
 from neuroalign.validation.idx_files import read_idx, read_mnist
 from neuroalign.validation.image_folders import read_backgrounds, read_polymnist_part
 from neuroalign.validation.polymnist import compose, paired_rows, polymnist, shrink
+from neuroalign.validation.sources import ComposedImages, compose_images
 
 DATA = Path(os.environ.get("NEUROALIGN_DATA", "../shared/data"))
 
@@ -126,13 +129,44 @@ def test_compose_inverts_the_piece_under_the_digit_and_nothing_else() -> None:
         np.testing.assert_array_equal(images[n], expected)
 
 
+def test_the_device_composes_as_numpy_does() -> None:
+    random = np.random.default_rng(3)
+    digits = random.random((6, 21, 21)) < 0.4
+    background = random.integers(0, 256, (3, 35, 50)).astype(np.uint8)
+    place = random.integers(0, 8, (6, 2))
+    corner = np.stack([random.integers(0, 8, 6), random.integers(0, 23, 6)], axis=1)
+    there = [torch.from_numpy(values) for values in (digits, background, place, corner)]
+    made = compose_images(there[0], there[1], there[2], there[3], 28)
+    np.testing.assert_array_equal(made.numpy(), compose(digits, background, place, corner))
+
+
+def test_redrawn_images_keep_their_digit_and_change_their_place() -> None:
+    digits = np.zeros((40, 21, 21), dtype=bool)
+    for row, digit in enumerate(digits):
+        digit.reshape(-1)[: row + 1] = True
+    streams = RandomStreams([0])
+    source = ComposedImages(
+        torch.from_numpy(digits), torch.zeros(3, 28, 30, dtype=torch.uint8), 28, streams
+    )
+    index = torch.tensor([[5, 17, 39]])
+    first, _ = source.gather(index)
+    second, target = source.gather(index)
+    assert first.shape == (1, 3, 3, 28, 28)
+    for images in (first, second):
+        assert images[0, :, 0].sum((1, 2)).tolist() == [6, 18, 40]
+    assert not torch.equal(first, second)
+    assert torch.equal(second, target)
+    streams.reseed(0)
+    assert torch.equal(source.gather(index)[0], first)
+
+
 def test_rows_show_one_digit_and_each_image_once_per_view() -> None:
     """A black background shows the digits as they are, so images can be told."""
     random = np.random.default_rng(0)
     labels = np.arange(60) % 3
     digits = random.random((60, 21, 21)) < 0.5
     black = {"a": np.zeros((3, 28, 28), np.uint8), "b": np.zeros((3, 28, 28), np.uint8)}
-    rows = paired_rows(digits, labels, black, seed=0, part="train")
+    rows, parts = paired_rows(digits, labels, black, seed=0, part="train")
     area = digits.sum((1, 2))
     taken = {}
     for view in black:
@@ -141,6 +175,7 @@ def test_rows_show_one_digit_and_each_image_once_per_view() -> None:
         for label in range(3):
             of_label = labels == label
             assert sorted(shown[of_label]) == sorted(area[of_label])
+        np.testing.assert_array_equal(parts[view].digits.sum((1, 2)), shown)
         taken[view] = shown
     assert (taken["a"] != taken["b"]).mean() > 0.8  # other images of the same digit
 
@@ -150,7 +185,7 @@ def test_digits_and_pieces_come_from_everywhere() -> None:
     background = np.stack([ramp % 251, ramp // 251, np.zeros_like(ramp)]).astype(np.uint8)
     dot = np.zeros((3000, 21, 21), dtype=bool)
     dot[:, 0, 0] = True
-    rows = paired_rows(dot, np.zeros(3000, dtype=int), {"a": background}, seed=0, part="test")
+    rows, _ = paired_rows(dot, np.zeros(3000, dtype=int), {"a": background}, seed=0, part="test")
     images = rows.observations["a"]
     third = images[:, 2] == 255  # only the digit's dot is bright there
     assert {tuple(p) for p in np.argwhere(third)[:, 1:]} == {

@@ -17,7 +17,8 @@ from neuroalign.errors import DataError, ParameterError
 from neuroalign.validation.dataset import Rows
 from neuroalign.validation.fitting import FitKey, SymbolLikelihood, build_vae, fit, objective
 from neuroalign.validation.judge import load_judge, save_judge, train_judge
-from neuroalign.validation.protocol import LinearReader, encode, score_fit
+from neuroalign.validation.polymnist import polymnist
+from neuroalign.validation.protocol import LinearReader, Score, encode, score_fit
 from neuroalign.validation.runs import study_settings, validate
 from neuroalign.validation.scoring import attribute_scores, chance_score, score_predictions
 from neuroalign.validation.settings import PRESETS, StudySettings
@@ -205,15 +206,16 @@ def test_judges_learn_bars_and_survive_being_saved(tmp_path: Path, multilabel: b
         load_judge(path, benchmark, CPU)
 
 
-def test_samples_of_posteriors_or_their_means_go_to_classifiers() -> None:
+def test_samples_of_posteriors_are_drawn_and_their_means_are_not() -> None:
     benchmark = bar_benchmark(48)
     vae = build_vae(benchmark, SMALL, KEY)
-    means = dataclasses.replace(SMALL, latent_samples=False)
-    one, other = (
-        [s.value for s in score_fit(benchmark, vae, {}, told, seed=seed) if s.measure == "latent"]
-        for told, seed in ((means, 0), (means, 1))
-    )
-    assert one == other  # nothing is drawn
+    first, second = (score_fit(benchmark, vae, {}, SMALL, seed=seed) for seed in (0, 1))
+
+    def values(scores: list[Score], measure: str) -> list[float]:
+        return [score.value for score in scores if score.measure == measure]
+
+    assert values(first, "latent means") == values(second, "latent means")
+    assert values(first, "latent") != values(second, "latent")
     posterior = encode(benchmark, vae, benchmark.test)
     assert posterior.mean.shape == (2, 60, 4)
 
@@ -234,6 +236,7 @@ def _scores() -> pd.DataFrame:
                     for m, t, v in (
                         ("latent", "", latent),
                         ("latent, validation rows", "", 1.0 - latent),
+                        ("latent means", "", latent + 0.1),
                         ("coherence", "left", 0.2),
                         ("coherence", "right", 0.6),
                         ("reconstruction joint", name, 10.0),
@@ -319,3 +322,15 @@ def test_a_report_has_tables_and_figures_and_refuses_another_study(
     (tmp_path / "else" / "thesis.txt").write_text("")
     with pytest.raises(DataError, match="holds something else"):
         validate(benchmark, settings, tmp_path / "else", device="cpu", say=_quiet)
+
+
+def test_images_that_were_not_composed_here_cannot_be_redrawn() -> None:
+    redrawn = dataclasses.replace(SMALL, redraw=True)
+    with pytest.raises(ParameterError, match="'left' were not composed here"):
+        fit(bar_benchmark(32), redrawn, KEY, device=CPU)
+    digits = polymnist(n_train=40, n_validation=2, n_test=2)
+    one, again, fixed = (
+        fit(digits, settings, KEY, device=CPU)[1] for settings in (redrawn, redrawn, SMALL)
+    )
+    assert one == again
+    assert one != fixed
