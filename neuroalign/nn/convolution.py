@@ -84,10 +84,21 @@ class ResidualBlock(nn.Module):
         1 for texts, 2 for images.
     streams : RandomStreams
         Draws the initial weights.
+    branch_weight : float
+        What the correction counts.
     """
 
-    def __init__(self, n_in: int, n_out: int, n_dimensions: int, streams: RandomStreams) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        n_dimensions: int,
+        streams: RandomStreams,
+        *,
+        branch_weight: float = BRANCH_WEIGHT,
+    ) -> None:
         super().__init__()
+        self.branch_weight = branch_weight
         narrow = min(n_in, n_out)
         self.first = StackedConvolution(n_in, narrow, 3, n_dimensions, streams)
         self.second = StackedConvolution(narrow, n_out, 3, n_dimensions, streams)
@@ -101,7 +112,7 @@ class ResidualBlock(nn.Module):
         """Map x of shape (row, replicate · in, ...) to (row, replicate · out, ...)."""
         branch = self.first(functional.leaky_relu(x, NEGATIVE_SLOPE))
         branch = self.second(functional.leaky_relu(branch, NEGATIVE_SLOPE))
-        return torch.add(self.shortcut(x), branch, alpha=BRANCH_WEIGHT)
+        return torch.add(self.shortcut(x), branch, alpha=self.branch_weight)
 
 
 def stage_sizes(size: Sequence[int], n_stages: int, stem_stride: int) -> list[tuple[int, ...]]:
@@ -125,6 +136,8 @@ class ResidualTrunk(nn.Module):
         Draws the initial weights.
     stem_stride : int
         Stride of the first convolution.
+    branch_weight : float
+        What each block's correction counts; near 1, short trainings get further.
     """
 
     def __init__(
@@ -134,6 +147,7 @@ class ResidualTrunk(nn.Module):
         streams: RandomStreams,
         *,
         stem_stride: int = 1,
+        branch_weight: float = BRANCH_WEIGHT,
     ) -> None:
         super().__init__()
         n_dimensions = len(shape) - 1
@@ -142,23 +156,26 @@ class ResidualTrunk(nn.Module):
         )
         before = [filters[0], *filters[:-1]]
         self.blocks = nn.ModuleList(
-            ResidualBlock(n_in, n_out, n_dimensions, streams)
+            ResidualBlock(n_in, n_out, n_dimensions, streams, branch_weight=branch_weight)
             for n_in, n_out in zip(before, filters, strict=True)
         )
         sizes = stage_sizes(shape[1:], len(filters), stem_stride)
         self.n_features = filters[-1] * math.prod(sizes[-1])
         self._pool = functional.avg_pool1d if n_dimensions == 1 else functional.avg_pool2d
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x of shape (replicate, row, channel, ...) to (replicate, row, feature)."""
-        n_replicates, n_rows = x.shape[:2]
+    def maps(self, x: Tensor) -> Tensor:
+        """Map x of shape (replicate, row, channel, ...) to (row, replicate · filter, ...)."""
         hidden = self.stem(x.transpose(0, 1).flatten(1, 2))
         for stage, block in enumerate(self.blocks):
             if stage > 0:
                 hidden = self._pool(hidden, 3, stride=2, padding=1)
             hidden = block(hidden)
-        hidden = functional.leaky_relu(hidden, NEGATIVE_SLOPE)
-        return hidden.reshape(n_rows, n_replicates, -1).transpose(0, 1)
+        return functional.leaky_relu(hidden, NEGATIVE_SLOPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x of shape (replicate, row, channel, ...) to (replicate, row, feature)."""
+        n_replicates, n_rows = x.shape[:2]
+        return self.maps(x).reshape(n_rows, n_replicates, -1).transpose(0, 1)
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -166,7 +183,7 @@ class ConvolutionalEncoder(nn.Module):
 
     Parameters
     ----------
-    shape, filters, streams, stem_stride
+    shape, filters, streams, stem_stride, branch_weight
         As for `ResidualTrunk`.
     n_latents : int
         Size of the latent.
@@ -180,9 +197,12 @@ class ConvolutionalEncoder(nn.Module):
         streams: RandomStreams,
         *,
         stem_stride: int = 1,
+        branch_weight: float = BRANCH_WEIGHT,
     ) -> None:
         super().__init__()
-        self.trunk = ResidualTrunk(shape, filters, streams, stem_stride=stem_stride)
+        self.trunk = ResidualTrunk(
+            shape, filters, streams, stem_stride=stem_stride, branch_weight=branch_weight
+        )
         self.heads = StackedLinear(self.trunk.n_features, 2 * n_latents, streams)
 
     def forward(self, x: Tensor, streams: RandomStreams | None = None) -> Normal:
@@ -202,7 +222,7 @@ class ConvolutionalDecoder(nn.Module):
     ----------
     shape : tuple of int
         Of the output: (channel, height, width) or (symbol, position).
-    filters, streams, stem_stride
+    filters, streams, stem_stride, branch_weight
         Of the encoder.
     n_latents : int
         Size of the latent.
@@ -216,6 +236,7 @@ class ConvolutionalDecoder(nn.Module):
         streams: RandomStreams,
         *,
         stem_stride: int = 1,
+        branch_weight: float = BRANCH_WEIGHT,
     ) -> None:
         super().__init__()
         n_dimensions = len(shape) - 1
@@ -227,7 +248,7 @@ class ConvolutionalDecoder(nn.Module):
         mirrored = list(filters[::-1])
         after = [*mirrored[1:], mirrored[-1]]
         self.blocks = nn.ModuleList(
-            ResidualBlock(n_in, n_out, n_dimensions, streams)
+            ResidualBlock(n_in, n_out, n_dimensions, streams, branch_weight=branch_weight)
             for n_in, n_out in zip(mirrored, after, strict=True)
         )
         self.last = StackedConvolution(filters[0], shape[0], 3, n_dimensions, streams)

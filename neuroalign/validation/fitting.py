@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,9 +101,10 @@ def _networks(
         filters, stride = settings.text_filters, 2 if settings.stem_stride > 1 else 1
     else:
         shape, filters, stride = modality.shape, settings.image_filters, settings.stem_stride
+    told: dict[str, Any] = {"stem_stride": stride, "branch_weight": settings.branch_weight}
     return (
-        ConvolutionalEncoder(shape, filters, settings.n_latents, streams, stem_stride=stride),
-        ConvolutionalDecoder(shape, filters, settings.n_latents, streams, stem_stride=stride),
+        ConvolutionalEncoder(shape, filters, settings.n_latents, streams, **told),
+        ConvolutionalDecoder(shape, filters, settings.n_latents, streams, **told),
     )
 
 

@@ -17,13 +17,13 @@ from neuroalign.nn.networks import StackedLinear
 from neuroalign.nn.random import RandomStreams
 from neuroalign.validation.dataset import Benchmark, Rows
 from neuroalign.validation.scoring import score_predictions
-from neuroalign.validation.sources import ImageSource
+from neuroalign.validation.sources import ComposedImages, ImageSource
 
 BATCH = 128
 LEAST_STEPS = 20  # of an epoch: small data are cut into smaller batches
 PREDICTED_AT_ONCE = 512
+LOOKS = 10  # at the validation images, while a judge learns
 FILTERS = (16, 32, 64)
-WIDE_FILTERS = (32, 64, 128)
 
 
 class JudgeNetwork(nn.Module):
@@ -49,12 +49,17 @@ class JudgeNetwork(nn.Module):
         streams: RandomStreams,
     ) -> None:
         super().__init__()
-        self.trunk = ResidualTrunk(shape, filters, streams, stem_stride=1 if shape[1] < 48 else 2)
-        self.head = StackedLinear(self.trunk.n_features, n_labels, streams)
+        self.trunk = ResidualTrunk(
+            shape, filters, streams, stem_stride=1 if shape[1] < 48 else 2, branch_weight=1.0
+        )
+        self.head = StackedLinear(2 * filters[-1], n_labels, streams)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return a score per label from images (row, channel, height, width)."""
-        return torch.as_tensor(self.head(self.trunk(images.unsqueeze(0)))[0])
+        maps = self.trunk.maps(images.unsqueeze(0)).flatten(2)
+        # what there is counts, not where: digits and faces are moved about
+        pooled = torch.cat([maps.mean(-1), maps.amax(-1)], dim=-1)
+        return torch.as_tensor(self.head(pooled.unsqueeze(0))[0])
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def train_judge(
     benchmark: Benchmark,
     modality: str,
     *,
-    epochs: int,
+    n_images: int,
     n_rows: int | None = None,
     seed: int = 0,
     device: torch.device,
@@ -105,8 +110,9 @@ def train_judge(
         Training rows teach it, validation rows choose its epoch, test rows tell how good it is.
     modality : str
         An image modality.
-    epochs : int
-        Passes over the training rows; the learning rate falls to 0 along half a cosine.
+    n_images : int
+        Images that are shown to it, over all passes; the learning rate falls to 0 along half a
+        cosine.
     n_rows : int, optional
         How many of the training rows teach it; all by default.
     seed : int
@@ -127,19 +133,22 @@ def train_judge(
     n_labels = len(benchmark.label_names)
     network = JudgeNetwork(shape, FILTERS, n_labels, streams).to(device)
     rows = benchmark.train if n_rows is None else benchmark.train.first(n_rows)
-    images, labels = _on_device(rows, modality, device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
+    images, labels = _taught_with(benchmark, rows, modality, device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3, fused=True)
+    epochs = max(1, round(n_images / len(labels)))
     steps = max(LEAST_STEPS, len(labels) // BATCH)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps)
     best, best_score = None, -np.inf
     for epoch in range(1, epochs + 1):
         order = streams.permutation(len(labels))[0].to(device)
         for part in order.tensor_split(steps):
-            loss = _loss(network(images.gather(part, None)[0]), labels[part])
+            loss = _loss(network(images.gather(part.unsqueeze(0))[0][0]), labels[part])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             cosine.step()
+        if epoch % max(1, epochs // LOOKS) and epoch < epochs:
+            continue
         score = _score(Judge(modality, network, benchmark.multilabel, 0.0), benchmark.validation)
         if on_epoch is not None:
             on_epoch(epoch, score)
@@ -159,6 +168,20 @@ def _loss(scores: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(scores, labels)
 
 
+def _taught_with(
+    benchmark: Benchmark, rows: Rows, modality: str, device: torch.device
+) -> tuple[ImageSource | ComposedImages, Tensor]:
+    """Return training images and labels; images that were composed are composed anew each time."""
+    images, labels = _on_device(rows, modality, device)
+    parts = benchmark.ingredients.get(modality)
+    if parts is None:
+        return images, labels
+    streams = RandomStreams([0], device)
+    digits = torch.from_numpy(parts.digits[: len(rows)]).to(device)
+    background = torch.from_numpy(np.ascontiguousarray(parts.background)).to(device)
+    return ComposedImages(digits, background, images.images.shape[-1], streams), labels
+
+
 def _on_device(rows: Rows, modality: str, device: torch.device) -> tuple[ImageSource, Tensor]:
     images = ImageSource(torch.from_numpy(rows.observations[modality]).to(device))
     labels = torch.from_numpy(rows.labels).to(device)
@@ -170,8 +193,7 @@ def _score(judge: Judge, rows: Rows) -> float:
     images, _ = _on_device(rows, judge.modality, device)
     everything = torch.arange(len(rows), device=device)
     parts = [
-        judge.read(images.gather(part, None)[0])
-        for part in torch.split(everything, PREDICTED_AT_ONCE)
+        judge.read(images.gather(part)[0]) for part in torch.split(everything, PREDICTED_AT_ONCE)
     ]
     return score_predictions(np.concatenate(parts), rows.labels)
 

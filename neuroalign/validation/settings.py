@@ -30,6 +30,8 @@ class StudySettings:
         Channels of the residual stages.
     stem_stride : int
         Stride of the first convolution of image networks; 2 saves most of the work.
+    branch_weight : float
+        What the corrections of residual blocks count; 0.1 in the published networks.
     train_rows : int or None
         How many of the training rows the networks see; None is all.
     redraw : bool
@@ -47,8 +49,9 @@ class StudySettings:
         Most training latents a classifier is trained on.
     judge_rows : int or None
         How many of the training rows judges learn from; None is all.
-    judge_epochs : int
-        Passes over the training rows of the classifier that judges generated images.
+    judge_images : int
+        Images shown to the classifier that judges generated ones while it learns, counting
+        every pass over its rows.
     """
 
     methods: tuple[str, ...] = METHODS
@@ -58,6 +61,7 @@ class StudySettings:
     image_filters: tuple[int, ...] = (16, 32)
     text_filters: tuple[int, ...] = (16, 16, 32, 32, 32)
     stem_stride: int = 2
+    branch_weight: float = 1.0
     train_rows: int | None = None
     redraw: bool = False
     epochs: int = 30
@@ -67,7 +71,7 @@ class StudySettings:
     divergence: str = "pairwise"
     classifier_rows: int = 10_000
     judge_rows: int | None = 20_000
-    judge_epochs: int = 10
+    judge_images: int = 150_000
 
     def __post_init__(self) -> None:
         unknown = [method for method in self.methods if method not in SHARING_RULES]
@@ -83,7 +87,7 @@ class StudySettings:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ParameterError(f"{name} must be some different values, got {values}.")
-        for name in ("n_latents", "epochs", "batch_size", "judge_epochs", "classifier_rows"):
+        for name in ("n_latents", "epochs", "batch_size", "judge_images", "classifier_rows"):
             if getattr(self, name) < 1:
                 raise ParameterError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.learning_rate > 0:
@@ -93,13 +97,18 @@ class StudySettings:
 
     def of_fit(self) -> dict[str, Any]:
         """Return what a single fit depends on besides method, β and seed."""
-        studied = {"methods", "betas", "seeds", "classifier_rows", "judge_rows", "judge_epochs"}
+        studied = {"methods", "betas", "seeds", "classifier_rows", "judge_rows", "judge_images"}
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in studied}
 
 
 _POWERS_POLYMNIST: Final = tuple(2.0**k for k in range(-8, 4))
 _POWERS_CELEBA: Final = tuple(2.0**k for k in range(-2, 3))
-_WIDE: Final[dict[str, Any]] = {"stem_stride": 1, "judge_rows": None, "judge_epochs": 20}
+_WIDE: Final[dict[str, Any]] = {
+    "stem_stride": 1,
+    "branch_weight": 0.1,
+    "judge_rows": None,
+    "judge_images": 1_000_000,
+}
 
 # "paper": the text of sections 5 and B; "code": the published programs, which differ from it
 PRESETS: Final[dict[str, dict[str, StudySettings]]] = {
@@ -118,6 +127,7 @@ PRESETS: Final[dict[str, dict[str, StudySettings]]] = {
     "celeba": {
         "quick": StudySettings(
             image_filters=(16, 32, 32, 32), text_filters=(32, 32, 32, 32, 32), epochs=20,
+            judge_images=40_000,
         ),
         "paper": StudySettings(
             betas=_POWERS_CELEBA, seeds=tuple(range(3)), n_latents=128,

@@ -75,7 +75,7 @@ def run_study(
     """
     fits = out / "fits"
     fits.mkdir(parents=True, exist_ok=True)
-    judges = trained_judges(benchmark, settings, out, device=device, say=say)
+    judges = trained_judges(benchmark, settings, out, device=device, n_jobs=n_jobs, say=say)
     believed = {name: judge for name, judge in judges.items() if judge.score >= least_judge}
     for name in set(judges) - set(believed):
         say(
@@ -182,7 +182,7 @@ def _scored_as(
     told = (
         settings.classifier_rows,
         settings.judge_rows,
-        settings.judge_epochs,
+        settings.judge_images,
         sorted(judges),
     )
     return f"{fingerprint(benchmark, settings, key)} {told}"
@@ -199,30 +199,52 @@ def _in_short(scores: list[Score]) -> str:
 
 
 def trained_judges(
-    benchmark: Benchmark, settings: StudySettings, out: Path, *, device: torch.device, say: Say
+    benchmark: Benchmark,
+    settings: StudySettings,
+    out: Path,
+    *,
+    device: torch.device,
+    n_jobs: int = 1,
+    say: Say,
 ) -> dict[str, Judge]:
     """Train a judge for every image modality, or read those that are in the folder."""
-    judges = {}
+    from joblib import Parallel, delayed
+
     (out / "judges").mkdir(parents=True, exist_ok=True)
-    for modality in benchmark.modalities:
-        if modality.kind != "image":
-            continue
-        path = out / "judges" / f"{modality.name}.safetensors"
-        if path.exists():
-            judges[modality.name] = load_judge(path, benchmark, device)
-            continue
-        judge = train_judge(
-            benchmark,
-            modality.name,
-            epochs=settings.judge_epochs,
-            n_rows=settings.judge_rows,
-            device=device,
-            on_epoch=partial(_say_epoch, say, modality.name),
-        )
-        save_judge(judge, path)
-        judges[modality.name] = judge
-        say(f"judge of {modality.name}: {judge.score:.3f} on real test images")
+    paths = {
+        modality.name: out / "judges" / f"{modality.name}.safetensors"
+        for modality in benchmark.modalities
+        if modality.kind == "image"
+    }
+    waiting = {name: path for name, path in paths.items() if not path.exists()}
+    Parallel(n_jobs=n_jobs)(
+        delayed(_one_judge)(benchmark, settings, name, path, device, say)
+        for name, path in waiting.items()
+    )
+    judges = {name: load_judge(path, benchmark, device) for name, path in paths.items()}
+    for name in waiting:
+        say(f"judge of {name}: {judges[name].score:.3f} on real test images")
     return judges
+
+
+def _one_judge(
+    benchmark: Benchmark,
+    settings: StudySettings,
+    modality: str,
+    path: Path,
+    device: torch.device,
+    say: Say,
+) -> None:
+    """Train a judge and write it; may run in a worker."""
+    judge = train_judge(
+        benchmark,
+        modality,
+        n_images=settings.judge_images,
+        n_rows=settings.judge_rows,
+        device=device,
+        on_epoch=partial(_say_epoch, say, modality),
+    )
+    save_judge(judge, path)
 
 
 def _say_epoch(say: Say, modality: str, epoch: int, score: float) -> None:

@@ -35,7 +35,7 @@ SMALL = StudySettings(
     epochs=2,
     batch_size=32,
     learning_rate=3e-3,
-    judge_epochs=1,
+    judge_images=100,
 )
 KEY = FitKey("mm-vamp", 0.1, 0)
 
@@ -193,7 +193,7 @@ def test_linear_readers_give_unseen_classes_no_probability() -> None:
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_judges_learn_bars_and_survive_being_saved(tmp_path: Path, multilabel: bool) -> None:
     benchmark = bar_benchmark(600, multilabel=multilabel)
-    judge = train_judge(benchmark, "left", epochs=6, device=CPU)
+    judge = train_judge(benchmark, "left", n_images=3600, device=CPU)
     assert judge.score > 0.9
     path = tmp_path / "left.safetensors"
     save_judge(judge, path)
