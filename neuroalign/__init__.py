@@ -31,6 +31,7 @@ _HOMES = {
     "SpecError": "errors",
     "SpikeCounts": "analysis.controls",
     "TrainingError": "errors",
+    "TrialSearch": "analysis.search",
     "before_onset": "data.controls",
     "bin_spikes": "data.binning",
     "cross_validate": "analysis.crossvalidation",
@@ -40,6 +41,7 @@ _HOMES = {
     "fit_many": "many_fits",
     "fit_rates": "analysis.controls",
     "from_arrays": "data.arrays",
+    "from_pynapple": "data.pynapple_sessions",
     "imputation_to_frame": "analysis.imputation",
     "individual_differences": "analysis.individuality",
     "individual_differences_to_frames": "analysis.individuality",
@@ -47,6 +49,10 @@ _HOMES = {
     "keep_labels": "data.trial_selection",
     "keep_spec_trials": "data.trial_selection",
     "kfold_trials": "data.splits",
+    "latents_from_arrays": "analysis.latent_tables",
+    "latents_from_frame": "analysis.latent_tables",
+    "latents_to_frame": "analysis.latent_tables",
+    "latents_to_pynapple": "data.pynapple_export",
     "load_spec": "data.specs",
     "load_tree": "data.storage",
     "match_rates": "analysis.controls",
@@ -67,7 +73,9 @@ _HOMES = {
     "plot_unit_importance": "analysis.plots",
     "quality_report": "data.quality",
     "raw_features": "analysis.baselines",
+    "read_matlab": "data.matlab",
     "read_nwb": "data.nwb",
+    "read_nwb_results": "data.nwb_results_reader",
     "read_odor_sequence": "data.odor_sequence",
     "read_variable": "analysis.transfer",
     "reconstruction_scores": "analysis.imputation",
@@ -83,8 +91,10 @@ _HOMES = {
     "sweep": "analysis.sweep",
     "thin_spikes": "analysis.controls",
     "time_scores_to_frame": "analysis.decoding_time",
+    "to_pynapple": "data.pynapple_export",
     "window_view": "data.windows",
     "write_nwb": "data.nwb_writer",
+    "write_nwb_results": "exporting",
 }
 
 if TYPE_CHECKING:
@@ -113,6 +123,11 @@ if TYPE_CHECKING:
         individual_differences_to_frames,
     )
     from neuroalign.analysis.joining import score_joining
+    from neuroalign.analysis.latent_tables import (
+        latents_from_arrays,
+        latents_from_frame,
+        latents_to_frame,
+    )
     from neuroalign.analysis.plots import (
         plot_decoding_over_time,
         plot_deviation,
@@ -128,6 +143,7 @@ if TYPE_CHECKING:
         plot_trajectories,
         plot_unit_importance,
     )
+    from neuroalign.analysis.search import TrialSearch
     from neuroalign.analysis.sources import score_sources
     from neuroalign.analysis.sweep import sweep
     from neuroalign.analysis.transfer import read_variable
@@ -135,10 +151,14 @@ if TYPE_CHECKING:
     from neuroalign.data.binning import bin_spikes
     from neuroalign.data.controls import before_onset
     from neuroalign.data.inspection import inspect_nwb
+    from neuroalign.data.matlab import read_matlab
     from neuroalign.data.nwb import read_nwb
+    from neuroalign.data.nwb_results_reader import read_nwb_results
     from neuroalign.data.nwb_writer import write_nwb
     from neuroalign.data.odor_sequence import read_odor_sequence
     from neuroalign.data.permutation import permute_labels
+    from neuroalign.data.pynapple_export import latents_to_pynapple, to_pynapple
+    from neuroalign.data.pynapple_sessions import from_pynapple
     from neuroalign.data.quality import quality_report
     from neuroalign.data.simulate import simulate_recordings
     from neuroalign.data.specs import DataSpec, load_spec
@@ -158,10 +178,98 @@ if TYPE_CHECKING:
         SpecError,
         TrainingError,
     )
+    from neuroalign.exporting import write_nwb_results
     from neuroalign.many_fits import fit_many
     from neuroalign.model import SharedLatentModel
 
-__all__ = ["__version__", *sorted(_HOMES)]
+# spelt out, so that type checkers see what is exported; a test keeps it equal to the table
+__all__ = [  # noqa: RUF022
+    "__version__",
+    "AlignmentWarning",
+    "CollapseWarning",
+    "DataError",
+    "DataSpec",
+    "DataWarning",
+    "Evaluation",
+    "LogitLatents",
+    "ModelFileError",
+    "MultisetCCA",
+    "NeuroAlignError",
+    "NeuroAlignWarning",
+    "ParameterError",
+    "PrincipalComponents",
+    "ProcrustesPCA",
+    "RawCounts",
+    "SharedLatentModel",
+    "SharedResponse",
+    "SpecError",
+    "SpikeCounts",
+    "TrainingError",
+    "TrialSearch",
+    "before_onset",
+    "bin_spikes",
+    "cross_validate",
+    "decode_labels",
+    "decode_over_time",
+    "evaluate",
+    "fit_many",
+    "fit_rates",
+    "from_arrays",
+    "from_pynapple",
+    "imputation_to_frame",
+    "individual_differences",
+    "individual_differences_to_frames",
+    "inspect_nwb",
+    "keep_labels",
+    "keep_spec_trials",
+    "kfold_trials",
+    "latents_from_arrays",
+    "latents_from_frame",
+    "latents_to_frame",
+    "latents_to_pynapple",
+    "load_spec",
+    "load_tree",
+    "match_rates",
+    "pca_latents",
+    "permute_labels",
+    "plot_decoding_over_time",
+    "plot_deviation",
+    "plot_evaluation",
+    "plot_geometry",
+    "plot_history",
+    "plot_imputation",
+    "plot_latents",
+    "plot_quality",
+    "plot_score_matrix",
+    "plot_shared_bits",
+    "plot_temporal_generalisation",
+    "plot_trajectories",
+    "plot_unit_importance",
+    "quality_report",
+    "raw_features",
+    "read_matlab",
+    "read_nwb",
+    "read_nwb_results",
+    "read_odor_sequence",
+    "read_variable",
+    "reconstruction_scores",
+    "save_tree",
+    "score_imputation",
+    "score_joining",
+    "score_sources",
+    "scores_to_frame",
+    "select_trials",
+    "simulate_recordings",
+    "slide_windows",
+    "split_trials",
+    "sweep",
+    "thin_spikes",
+    "time_scores_to_frame",
+    "to_pynapple",
+    "window_view",
+    "write_nwb",
+    "write_nwb_results",
+]
 
 
 def __getattr__(name: str) -> Any:

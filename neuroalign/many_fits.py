@@ -15,23 +15,15 @@ from neuroalign.errors import NeuroAlignError, ParameterError
 from neuroalign.fitting import PreparedFit, finish_fit, prepare_fit
 from neuroalign.model import SharedLatentModel
 from neuroalign.preparation import Label, resolve_label
-from neuroalign.restarts import train_starts
+from neuroalign.restarts import replicates_that_fit, too_large, train_starts
 from neuroalign.schema import iterate_subjects, validate
 from neuroalign.settings import check_settings, objective_schedules
-from neuroalign.training.sources import WindowSource
+from neuroalign.training.memory import MOST_ON_CPU, MOST_ON_GPU
 
 __all__ = ["fit_many"]
 
 # what replicates of one network may differ in
 OWN_SETTINGS: Final = ("beta", "n_init", "random_state", "verbose")
-# On a CPU the gain is reached with a few replicates, and a piece that is done is done.
-MOST_ON_CPU: Final = 4
-MOST_ON_GPU: Final = 128
-SHARE_OF_MEMORY: Final = 0.5
-# weights, gradients, two moments, average, best
-COPIES_OF_WEIGHTS: Final = 6
-# tensors the size of a batch's features that a step holds at a time, for every subject
-COPIES_OF_BATCH: Final = 8
 
 
 def fit_many(
@@ -62,12 +54,19 @@ def fit_many(
     -------
     list of SharedLatentModel or NeuroAlignError
         For every model, in order, the fitted clone; or the error that fitting it raised, so that
-        one failure does not cost the others. No warnings are issued: see `alignment_`.
+        one failure does not cost the others. Whether subjects met is not warned of: see
+        `alignment_`.
 
     Raises
     ------
     ParameterError
         If there are not as many trees as models.
+
+    Warns
+    -----
+    DataWarning
+        If fits did not fit into the memory of a GPU side by side and were cut into halves. A
+        fit that does not fit alone is an error in its place.
 
     Examples
     --------
@@ -97,6 +96,8 @@ def fit_many(
             prepared = _prepare(model, tree, label)
         except NeuroAlignError as problem:
             done[place] = problem
+        except torch.cuda.OutOfMemoryError as full:
+            done[place] = too_large(resolve_device(model.get_params(deep=False)["device"]), full)
         else:
             waiting.setdefault(_shape(prepared), []).append((place, prepared))
     for group in waiting.values():
@@ -128,6 +129,8 @@ def _finished(
         fitted = finish_fit(prepared, starts)
     except NeuroAlignError as problem:
         return problem
+    except torch.cuda.OutOfMemoryError as full:
+        return too_large(prepared.training.device, full)
     result: SharedLatentModel = clone(model)
     result._accept(fitted)  # noqa: SLF001  (what its own `fit` does)
     return result
@@ -156,7 +159,7 @@ def _pieces(
     group: Sequence[tuple[int, PreparedFit]],
 ) -> Iterator[list[tuple[int, PreparedFit]]]:
     """Cut fits of one shape into pieces that fit into memory together."""
-    limit = replicates_at_once(group[0][1])
+    limit = replicates_that_fit(group[0][1].training)
     piece: list[tuple[int, PreparedFit]] = []
     held = 0
     for one in group:
@@ -170,30 +173,6 @@ def _pieces(
         yield piece
 
 
-def replicates_at_once(prepared: PreparedFit) -> int:
-    """Estimate how many replicates may train side by side on the fit's device."""
-    device = prepared.training.device
-    if device.type != "cuda":
-        return MOST_ON_CPU
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(SHARE_OF_MEMORY * free / replicate_bytes(prepared)))
-
-
 def batch_size_for(device: str) -> int:
     """Say how many fits are worth being handed to `fit_many` at a time on a device."""
     return MOST_ON_CPU if resolve_device(device).type == "cpu" else MOST_ON_GPU
-
-
-def replicate_bytes(prepared: PreparedFit) -> int:
-    """Estimate the memory that training one replicate takes, in bytes."""
-    network = prepared.training.build(prepared.seed)
-    weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    size = next(network.parameters()).element_size()
-    features = sum(len(s.scaling.shift) for s in prepared.subjects.values())
-    batch = features * int(prepared.settings["batch_size"]) * size
-    counts = sum(_bytes_of(source) for source in prepared.sources.values())
-    return COPIES_OF_WEIGHTS * weights + COPIES_OF_BATCH * batch + counts
-
-
-def _bytes_of(source: WindowSource) -> int:
-    return source.counts.numel() * source.counts.element_size()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,14 +11,13 @@ import xarray as xr
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from neuroalign.applying import AppliesFit
 from neuroalign.data.randomness import resolve_seed
 from neuroalign.errors import DataError, ParameterError
-from neuroalign.fitted import FittedModel, encode_subject
-from neuroalign.fitting import fit_model, score_model
-from neuroalign.imputing import impute_subject
-from neuroalign.joint_reconstruction import reconstruct_jointly
+from neuroalign.fitted import FittedModel
+from neuroalign.fitting import fit_model
 from neuroalign.preparation import resolve_label
-from neuroalign.schema import build_tree, iterate_subjects, validate
+from neuroalign.schema import iterate_subjects, validate
 from neuroalign.settings import Hidden, check_settings
 
 if TYPE_CHECKING:
@@ -26,11 +25,10 @@ if TYPE_CHECKING:
 
     from neuroalign.data.specs import DataSpec
 
-Sources = str | Sequence[str]
 Plan = float | Sequence[Sequence[float]]
 
 
-class SharedLatentModel(BaseEstimator):
+class SharedLatentModel(AppliesFit, BaseEstimator):
     """One latent space for several subjects: an encoder and a decoder each, softly tied.
 
     The default is the MM-VAMP model: every subject keeps its own posterior, and the prior of
@@ -112,7 +110,8 @@ class SharedLatentModel(BaseEstimator):
         Decay per step of a running average of the weights, which is what is validated and
         kept; 0 takes the weights themselves.
     n_init : int, default=1
-        Random starts; the one with the best validation score is kept.
+        Random starts; the one with the best validation score is kept. They train side by side,
+        four at a time on a CPU and on a GPU as many as memory holds.
     learning_rate, weight_decay : float, default=1e-3, 0.0
         Of Adam. If the history shows regularisation terms that jump by orders of magnitude,
         lower the learning rate.
@@ -167,7 +166,7 @@ class SharedLatentModel(BaseEstimator):
     ... )
     >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
     >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
-    >>> model = na.SharedLatentModel(3, beta=1.0, max_epochs=20, random_state=0, verbose=False)
+    >>> model = na.SharedLatentModel(3, beta=1.0, max_epochs=12, random_state=0, verbose=False)
     >>> latents = model.fit(train, label="odor").transform(test)
     >>> latents["ada"]["mean"].dims
     ('trial', 'window', 'latent')
@@ -294,7 +293,8 @@ class SharedLatentModel(BaseEstimator):
             Trial coordinate(s) by which trials are paired; by default the spec's label.
         checkpoint : str or Path, optional
             File that keeps the state of the fit; an interrupted fit goes on from it to the same
-            result, and a finished one removes it.
+            result, and a finished one removes it. Random starts that train in several pieces
+            keep a file for each beside it.
 
         Returns
         -------
@@ -308,7 +308,7 @@ class SharedLatentModel(BaseEstimator):
         ParameterError
             If an argument makes no sense.
         TrainingError
-            If a loss is not finite.
+            If a loss is not finite, or the fit does not fit into the memory of a GPU.
         """
         settings = self.get_params(deep=False)
         check_settings(settings)
@@ -339,145 +339,11 @@ class SharedLatentModel(BaseEstimator):
         self.saturation_ = fitted.saturation
         self.seed_ = fitted.seed
 
-    def transform(self, windows: xr.DataTree) -> xr.DataTree:
-        """Encode every window of every subject.
-
-        Parameters
-        ----------
-        windows : DataTree
-            Windowed counts of some or all subjects of the fit, any trials.
-
-        Returns
-        -------
-        DataTree
-            `mean` and `scale` (trial, window, latent) of each subject's own posterior.
-
-        Raises
-        ------
-        DataError
-            If a subject, its units, bins or windows are not those of the fit.
-        """
-        results = {}
-        for name, dataset in self._known(windows):
-            posterior = encode_subject(self.fitted_, name, dataset)
-            results[name] = posterior
-        return build_tree(results)
-
     def fit_transform(
         self, windows: xr.DataTree, *, label: str | Sequence[str] | None = None
     ) -> xr.DataTree:
         """Fit, then encode the same windows; see `fit` and `transform`."""
         return self.fit(windows, label=label).transform(windows)
-
-    def reconstruct(
-        self, data: xr.DataTree, *, windows: bool = False, joint: bool = False
-    ) -> xr.DataTree:
-        """Decode latent means to expected counts: every subject's own, or the joint ones.
-
-        Parameters
-        ----------
-        data : DataTree
-            Windowed counts of some or all subjects of the fit.
-        joint : bool, default=False
-            Decode the joint posterior of each trial and its partners among the subjects given,
-            for "aggregated", "poe", "moe" and "mopoe". Partners have the same trial id when
-            pairing is "trial"; otherwise the k-th trial of a label meets the others' k-th,
-            which uses the labels of these trials.
-        windows : bool, default=False
-            Return each window's own expectation instead of their average in time.
-
-        Returns
-        -------
-        DataTree
-            `expected` (trial, unit, time), spikes per bin; with `windows` (trial, window,
-            unit, lag).
-
-        Raises
-        ------
-        DataError
-            If a subject, its units, bins or windows are not those of the fit.
-        ParameterError
-            If the way of sharing has no joint posterior.
-        """
-        if joint:
-            known = dict(self._known(data))
-            return build_tree(
-                {
-                    name: reconstruct_jointly(self.fitted_, known, name, keep_windows=windows)
-                    for name in known
-                }
-            )
-        return build_tree(
-            {
-                name: impute_subject(self.fitted_, {name: dataset}, name, keep_windows=windows)
-                for name, dataset in self._known(data)
-            }
-        )
-
-    def impute(
-        self,
-        data: xr.DataTree,
-        *,
-        source: Sources | None = None,
-        target: str,
-        windows: bool = False,
-        combine: str = "precision",
-    ) -> xr.DataTree:
-        """Say what the target's units would have done in the source's trials.
-
-        Subjects that were not recorded together share label and time, so beyond these nothing
-        about a single trial of the target can be known.
-
-        Parameters
-        ----------
-        data : DataTree
-            Windowed counts that hold the source.
-        source : str or list of str, optional
-            Whose trials are encoded; by default every other subject in the data. Several
-            sources must have been recorded together (pairing "trial": each trial is imputed
-            from the sources that have it), or at least have equal trial ids.
-        target : str
-            Whose units are imputed.
-        windows : bool, default=False
-            Return each window's own expectation instead of their average in time.
-        combine : str, default="precision"
-            How several sources' expectations are averaged: "precision" weights them, window by
-            window, by the mean precision of their posteriors; "equal" does not.
-
-        Returns
-        -------
-        DataTree
-            One child named after the target: `expected` (trial, unit, time), spikes per bin,
-            for the source's trials; with `windows` (trial, window, unit, lag).
-
-        Raises
-        ------
-        DataError
-            If a source is missing from the data, or several sources differ in their trials.
-        ParameterError
-            If source or target are no subjects of the fit, or `combine` is unknown.
-        """
-        check_is_fitted(self)
-        validate(data, "windowed", argument="windows")
-        if source is None:
-            source = [name for name in data.children if name in self.subjects_ and name != target]
-        names = [source] if isinstance(source, str) else list(source)
-        for role, name in [*(("source", n) for n in names), ("target", target)]:
-            if name not in self.subjects_:
-                raise ParameterError(
-                    f"{role} must be a subject of the fit ({', '.join(self.subjects_)}), "
-                    f"got {name!r}."
-                )
-        if not names:
-            raise ParameterError("source must name at least one subject, got an empty list.")
-        known = dict(self._known(data, only=names))
-        return build_tree(
-            {
-                target: impute_subject(
-                    self.fitted_, known, target, keep_windows=windows, combine=combine
-                )
-            }
-        )
 
     def add_subject(
         self,
@@ -536,31 +402,6 @@ class SharedLatentModel(BaseEstimator):
         fitted.warn()
         return grown
 
-    def score(self, windows: xr.DataTree, *, label: str | Sequence[str] | None = None) -> float:
-        """Return minus the negative objective per row, in nats (higher is better).
-
-        Scores depend on beta, likelihood and scaling, and compare only where these are equal.
-
-        Parameters
-        ----------
-        windows : DataTree
-            Windowed counts of all subjects of the fit.
-        label : str or list of str, optional
-            By which rows are paired; the fit's label by default.
-
-        Raises
-        ------
-        DataError
-            If a subject is missing, or the data are not those of the fit.
-        """
-        check_is_fitted(self)
-        datasets = dict(self._known(windows))
-        missing = [name for name in self.subjects_ if name not in datasets]
-        if missing:
-            raise DataError(f"score needs every subject of the fit, missing: {', '.join(missing)}.")
-        used = self.label_ if label is None else label
-        return score_model(self.fitted_, {name: datasets[name] for name in self.subjects_}, used)
-
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the model as a folder of safetensors, JSON and CSV; see `load`.
 
@@ -596,30 +437,6 @@ class SharedLatentModel(BaseEstimator):
         model = cls(**settings)
         model._accept(fitted)
         return model
-
-    def summary(self) -> str:
-        """Say in a few lines what was fitted and how it went."""
-        check_is_fitted(self)
-        return self.fitted_.summary()
-
-    def _known(
-        self, windows: xr.DataTree, only: Sequence[str] | None = None
-    ) -> Iterator[tuple[str, xr.Dataset]]:
-        """Yield subjects of the data after checking that they are those of the fit."""
-        check_is_fitted(self)
-        validate(windows, "windowed", argument="windows")
-        names = list(windows.children) if only is None else list(only)
-        for name in names:
-            if name not in windows.children:
-                raise DataError(
-                    f"no subject {name!r} in the data; it holds: {', '.join(windows.children)}."
-                )
-            if name not in self.subjects_:
-                raise DataError(
-                    f"subject {name!r} was not in the fit, which knows: "
-                    f"{', '.join(self.subjects_)}."
-                )
-            yield name, windows[name].to_dataset()
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell scikit-learn whether the model was fitted."""

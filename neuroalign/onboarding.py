@@ -18,16 +18,9 @@ import xarray as xr
 from neuroalign.bridge import FittedSubject, fit_subject, labels_of
 from neuroalign.construction import build_subject
 from neuroalign.errors import DataError, ParameterError
+from neuroalign.finishing import calibrate_pairs, diagnose, training_latents
 from neuroalign.fitted import Diagnosis, FittedModel, check_geometry
-from neuroalign.fitting import (
-    calibrate_pairs,
-    check_training,
-    diagnose,
-    kept_epoch,
-    restart_table,
-    source_for,
-    training_latents,
-)
+from neuroalign.fitting import check_training, kept_epoch, restart_table, source_for
 from neuroalign.nn.frozen import NoDecoder, NoLikelihood, StoredPosterior
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.sharing import SharingOptions

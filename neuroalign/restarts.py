@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from neuroalign.errors import TrainingError
+from neuroalign.errors import DataWarning, TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
 from neuroalign.nn.replicates import stack_networks, take_replicates
 from neuroalign.settings import final_options, objective_schedules, training_config
-from neuroalign.training.keeping import FitProgress, HistoryRow
+from neuroalign.training.keeping import FitProgress, HistoryRow, NoReplicateLeftError
 from neuroalign.training.loop import evaluate_rows, train
+from neuroalign.training.memory import replicates_at_once
 from neuroalign.training.sets import TrainingSet
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ def train_fit(
     Raises
     ------
     TrainingError
-        If a loss is not finite in every start.
+        If a loss is not finite in every start, or a start does not fit into memory.
     """
     (starts,) = train_starts([training], checkpoint=checkpoint, fingerprint=fingerprint)
     if isinstance(starts, TrainingError):
@@ -100,7 +103,10 @@ def train_fit(
 def train_starts(
     trainings: Sequence[Training], *, checkpoint: Path | None = None, fingerprint: str = ""
 ) -> list[list[Start] | TrainingError]:
-    """Train all starts of several fits side by side, as replicates of one network.
+    """Train all starts of several fits, as many side by side as memory is estimated to hold.
+
+    Where a piece turns out too large for the device's memory after all, it is halved, and what
+    follows is cut as small.
 
     Parameters
     ----------
@@ -108,7 +114,7 @@ def train_starts(
         Of networks and data of the same shapes, and of settings that differ in beta and
         `n_init` alone.
     checkpoint : Path, optional
-        File that keeps an interrupted series.
+        File that keeps an interrupted series; pieces of it have files of their own beside it.
     fingerprint : str
         Says what is being fitted.
 
@@ -117,12 +123,116 @@ def train_starts(
     list
         For every training the starts that ended well, the first first, or the error if none
         did.
+
+    Warns
+    -----
+    DataWarning
+        If a piece had to be halved.
     """
-    seeds = [(training, seed) for training in trainings for seed in training.seeds]
-    vae = stack_networks([training.build(seed) for training, seed in seeds])
-    first = trainings[0]
-    schedules = [objective_schedules(training.settings).beta[0] for training, _ in seeds]
-    with _bar(first.settings, len(seeds)) as bar:
+    given = [(training, seed) for training in trainings for seed in training.seeds]
+    files = _PieceFiles(checkpoint, len(given))
+    limit = replicates_that_fit(trainings[0]) if len(given) > 1 else 1
+    found: list[Start | TrainingError] = []
+    while len(found) < len(given):
+        begin = len(found)
+        piece = given[begin : begin + (files.kept_size(begin) or limit)]
+        file = files.path(begin, begin + len(piece))
+        try:
+            found += _train_piece(piece, file, fingerprint)
+            continue
+        except torch.cuda.OutOfMemoryError as full:
+            problem = too_large(trainings[0].device, full)
+        # only now, as the error held on to everything that the piece had laid on the device
+        if trainings[0].device.type == "cuda":
+            torch.cuda.empty_cache()
+        if file is not None:
+            file.unlink(missing_ok=True)
+        if len(piece) == 1:
+            found.append(problem)
+            continue
+        limit = len(piece) // 2
+        warnings.warn(
+            f"{len(piece)} fits side by side did not fit into the memory of "
+            f"{trainings[0].device}; going on with {limit} at a time.",
+            DataWarning,
+            stacklevel=2,
+        )
+    if any(isinstance(one, Start) for one in found):
+        files.remove()
+    each = iter(found)
+    return [_of_one_fit([next(each) for _ in training.seeds]) for training in trainings]
+
+
+def replicates_that_fit(training: Training) -> int:
+    """Say how many replicates of a fit may train side by side; see `replicates_at_once`."""
+    network = training.build(training.seed)
+    options, share = final_options(training.settings), objective_schedules(training.settings)
+    most = max(value for _, value in share.mixture_share.points)
+    network.set_options(replace(options, mixture_share=most))
+    return replicates_at_once(training.data, network, training_config(training.settings))
+
+
+def too_large(device: torch.device, full: torch.cuda.OutOfMemoryError) -> TrainingError:
+    """Say what to do where one fit alone is too large for a device's memory."""
+    return TrainingError(
+        f"one fit alone does not fit into the memory of {device} "
+        f"({str(full).partition(chr(10))[0]}); lower batch_size or the widths of hidden layers, "
+        'or pass device="cpu".'
+    )
+
+
+def _of_one_fit(starts: Sequence[Start | TrainingError]) -> list[Start] | TrainingError:
+    """Return the starts that ended well, or the last error if none did."""
+    well = [one for one in starts if isinstance(one, Start)]
+    problems = [one for one in starts if isinstance(one, TrainingError)]
+    return well or problems[-1]
+
+
+@dataclass(frozen=True)
+class _PieceFiles:
+    """Where the pieces of a series keep their state: a series of one piece in the file itself."""
+
+    checkpoint: Path | None
+    total: int
+
+    def path(self, begin: int, end: int) -> Path | None:
+        if self.checkpoint is None or (begin, end) == (0, self.total):
+            return self.checkpoint
+        return self.checkpoint.with_name(f"{self.checkpoint.name}.{begin}-{end}")
+
+    def kept_size(self, begin: int) -> int:
+        """Return how large a piece was when it was interrupted, since it can go on only so."""
+        if self.checkpoint is None:
+            return 0
+        if begin == 0 and self.checkpoint.exists():
+            return self.total
+        return max((last - first for first, last in self._kept() if first == begin), default=0)
+
+    def remove(self) -> None:
+        """Remove the files of a series that is done."""
+        if self.checkpoint is not None:
+            self.checkpoint.unlink(missing_ok=True)
+            for file in self._kept().values():
+                file.unlink()
+
+    def _kept(self) -> dict[tuple[int, int], Path]:
+        if self.checkpoint is None or not self.checkpoint.parent.is_dir():
+            return {}
+        name = re.compile(re.escape(self.checkpoint.name) + r"\.(\d+)-(\d+)")
+        files = sorted(self.checkpoint.parent.iterdir())
+        found = {file: name.fullmatch(file.name) for file in files}
+        return {(int(m[1]), int(m[2])): file for file, m in found.items() if m}
+
+
+def _train_piece(
+    piece: Sequence[tuple[Training, int]], checkpoint: Path | None, fingerprint: str
+) -> list[Start | TrainingError]:
+    """Train starts (training, seed) side by side, as replicates of one network."""
+    seeds = [seed for _, seed in piece]
+    vae = stack_networks([training.build(seed) for training, seed in piece])
+    first = piece[0][0]
+    schedules = [objective_schedules(training.settings).beta[0] for training, _ in piece]
+    with _bar(first.settings, len(piece)) as bar:
 
         def show(epoch: int, row: HistoryRow) -> None:
             bar.update(epoch - bar.n)
@@ -132,20 +242,22 @@ def train_starts(
         try:
             progress = train(
                 vae,
-                [training.data for training, _ in seeds],
+                [training.data for training, _ in piece],
                 training_config(first.settings),
                 objective=replace(objective_schedules(first.settings), beta=tuple(schedules)),
-                streams=RandomStreams([seed for _, seed in seeds], first.device),
+                streams=RandomStreams(seeds, first.device),
                 on_epoch=show,
                 checkpoint=checkpoint,
-                fingerprint=f"{fingerprint}/{[seed for _, seed in seeds]}",
+                fingerprint=f"{fingerprint}/{seeds}",
             )
-        except TrainingError as problem:  # none of all starts ended well
-            return [problem for _ in trainings]
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    found = iter(range(len(seeds)))
-    return [_starts_of(training, vae, progress, found) for training in trainings]
+        except NoReplicateLeftError as problem:
+            return [TrainingError(own) for own in problem.errors]
+    return [
+        TrainingError(progress.errors[place])
+        if progress.errors[place]
+        else _start(training, seed, take_replicates(vae, [place]), progress.of(place))
+        for place, (training, seed) in enumerate(piece)
+    ]
 
 
 def best_start(starts: Sequence[Start]) -> Start:
@@ -153,20 +265,9 @@ def best_start(starts: Sequence[Start]) -> Start:
     return starts[0] if len(starts) == 1 else min(starts, key=lambda start: start.objective)
 
 
-def _starts_of(
-    training: Training, vae: MultimodalVAE, progress: FitProgress, places: Iterator[int]
-) -> list[Start] | TrainingError:
-    """Take one fit's starts out of the replicates, the next of which `places` names."""
-    starts, problem = [], ""
-    for seed in training.seeds:
-        place = next(places)
-        if progress.errors[place]:  # the others may do better
-            problem = progress.errors[place]
-            continue
-        own = take_replicates(vae, [place])
-        judged = float("nan") if len(training.seeds) == 1 else _judge(training, own)
-        starts.append(Start(seed, own, progress.of(place), judged))
-    return starts or TrainingError(problem)
+def _start(training: Training, seed: int, own: MultimodalVAE, progress: FitProgress) -> Start:
+    judged = float("nan") if len(training.seeds) == 1 else _judge(training, own)
+    return Start(seed, own, progress, judged)
 
 
 def _restart_seed(seed: int, number: int) -> int:

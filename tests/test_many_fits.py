@@ -5,54 +5,29 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from tiny_fits import TINY, tiny_windows
 
 import neuroalign as na
-from neuroalign import many_fits, restarts, translation
+from neuroalign import many_fits, restarts
 from neuroalign.schema import map_subjects
-from neuroalign.settings import training_config
-from neuroalign.training.config import TrainingConfig
 
-TINY: dict[str, Any] = {
-    "n_latents": 2,
-    "encoder_hidden": (8,),
-    "decoder_hidden": (8,),
-    "max_epochs": 6,
-    "patience": 2,
-    "learning_rate": 0.02,
-    "precision": "float64",
-    "verbose": False,
-}
-
-
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let epochs of these small data have few steps: nothing here asks for a good fit."""
-
-    def shortened(given: Mapping[str, Any]) -> TrainingConfig:
-        return dataclasses.replace(training_config(given), least_steps=3)
-
-    monkeypatch.setattr(restarts, "training_config", shortened)
-    monkeypatch.setattr(translation, "STRENGTHS", (0.01,))  # one penalty, so none is searched for
+SETTINGS = TINY | {"max_epochs": 6, "patience": 2, "precision": "float64"}
+pytestmark = pytest.mark.usefixtures("few_steps")
 
 
 @pytest.fixture(scope="module")
 def windows() -> xr.DataTree:
-    recordings, _ = na.simulate_recordings(
-        units={"ada": 6, "bob": 5}, trials=40, mean_rate=10.0, random_state=2
-    )
-    binned = na.bin_spikes(na.keep_spec_trials(recordings), bin_width=0.025)
-    return na.slide_windows(binned, length=0.1, step=0.05)
+    return tiny_windows(trials=40)
 
 
 def model(**change: Any) -> na.SharedLatentModel:
-    return na.SharedLatentModel(**TINY | change)
+    return na.SharedLatentModel(**SETTINGS | change)
 
 
 def alone(given: na.SharedLatentModel, windows: xr.DataTree) -> na.SharedLatentModel:
@@ -191,3 +166,109 @@ def test_bounds_of_counts_stay_each_models_own_when_others_stop_first(windows: x
             assert likelihood.bound == math.log(2.0 * (spikes + 1))
         assert_same_fit(one, alone(given, tree), tree)
     assert len(lengths) > 1  # or nobody would have left before the others
+
+
+# --- Memory -----------------------------------------------------------------------------------
+
+
+def out_of_memory_beyond(
+    most: int, monkeypatch: pytest.MonkeyPatch, tried: list[int] | None = None
+) -> None:
+    """Let training raise what torch raises on a full GPU if there are more replicates."""
+    original = restarts.train
+
+    def crowded(vae: Any, data: Any, *asked: Any, **named: Any) -> Any:
+        if tried is not None:
+            tried.append(len(data))
+        if len(data) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore")
+        return original(vae, data, *asked, **named)
+
+    monkeypatch.setattr(restarts, "train", crowded)
+
+
+def test_pieces_that_do_not_fit_into_memory_are_halved(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_fits, "replicates_that_fit", lambda _: 5)
+    monkeypatch.setattr(restarts, "replicates_that_fit", lambda _: 5)
+    models = [model(random_state=seed, max_epochs=1) for seed in range(5)]
+    expected = na.fit_many(models, windows, label="odor")
+    tried: list[int] = []
+    out_of_memory_beyond(1, monkeypatch, tried)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = na.fit_many(models, windows, label="odor")
+        said = [str(w.message) for w in caught if issubclass(w.category, na.DataWarning)]
+    assert tried == [5, 2, 1, 1, 1, 1, 1]
+    assert said == [
+        "5 fits side by side did not fit into the memory of cpu; going on with 2 at a time.",
+        "2 fits side by side did not fit into the memory of cpu; going on with 1 at a time.",
+    ]
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(other, na.SharedLatentModel)
+        assert_same_fit(one, other, windows)
+
+
+def test_a_fit_that_does_not_fit_into_memory_alone_is_an_error_in_its_place(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out_of_memory_beyond(0, monkeypatch)
+    models = [model(max_epochs=1), model(max_epochs=1, n_init=2)]
+    with pytest.warns(na.DataWarning, match="going on with 1 at a time"):
+        found = na.fit_many(models, windows, label="odor")
+    for one in found:
+        assert isinstance(one, na.TrainingError)
+        assert str(one) == (
+            "one fit alone does not fit into the memory of cpu (CUDA out of memory. Tried to "
+            "allocate 2 GiB.); lower batch_size or the widths of hidden layers, or pass "
+            'device="cpu".'
+        )
+
+
+def test_memory_that_runs_out_beside_training_costs_that_fit_alone(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crowded(name: str, full: int) -> None:
+        original, calls = getattr(many_fits, name), []
+
+        def fill(*asked: Any, **named: Any) -> Any:
+            calls.append(name)
+            if len(calls) == full:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return original(*asked, **named)
+
+        monkeypatch.setattr(many_fits, name, fill)
+
+    crowded("prepare_fit", 1)
+    crowded("finish_fit", 2)
+    models = [model(max_epochs=1, random_state=seed) for seed in range(3)]
+    first, second, third = na.fit_many(models, windows, label="odor")
+    assert isinstance(first, na.TrainingError)
+    assert isinstance(second, na.SharedLatentModel)
+    assert isinstance(third, na.TrainingError)
+
+
+def test_every_fit_of_a_piece_that_breaks_gives_its_own_error(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One breaks in ada's term, one in bob's, and none is left to go on."""
+    original = many_fits.prepare_fit
+
+    def fragile(*asked: Any, seed: int) -> Any:
+        prepared = original(*asked, seed=seed)
+
+        def build(own_seed: int) -> Any:
+            networks = prepared.training.build(own_seed)
+            with torch.no_grad():
+                next(networks.decoders[seed].parameters()).fill_(float("nan"))
+            return networks
+
+        training = dataclasses.replace(prepared.training, build=build)
+        return dataclasses.replace(prepared, training=training)
+
+    monkeypatch.setattr(many_fits, "prepare_fit", fragile)
+    models = [model(random_state=seed) for seed in (0, 1)]
+    errors = [str(error) for error in na.fit_many(models, windows, label="odor")]
+    for error, subject in zip(errors, ("ada", "bob"), strict=True):
+        assert error.startswith(f"the reconstruction term of {subject!r} is not finite in epoch 1")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +12,23 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from tiny_fits import TINY, tiny_windows
 
 import neuroalign as na
-from neuroalign import fitting, restarts, translation
+from neuroalign import fitting, restarts
 from neuroalign.errors import ModelFileError, TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.restarts import Start, Training
-from neuroalign.settings import training_config
 from neuroalign.training import loop
-from neuroalign.training.config import TrainingConfig
 from neuroalign.training.keeping import FitProgress
 
-TINY: dict[str, Any] = {
-    "n_latents": 2,
-    "encoder_hidden": (8,),
-    "decoder_hidden": (8,),
-    "max_epochs": 2,
-    "learning_rate": 0.02,
-    "random_state": 0,
-    "verbose": False,
-}
-
-
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let epochs of these small data have few steps: nothing here asks for a good fit."""
-
-    def shortened(given: Mapping[str, Any]) -> TrainingConfig:
-        return dataclasses.replace(training_config(given), least_steps=3)
-
-    monkeypatch.setattr(restarts, "training_config", shortened)
-    monkeypatch.setattr(translation, "STRENGTHS", (0.01,))  # one penalty, so none is searched for
+SETTINGS = TINY | {"max_epochs": 2, "random_state": 0}
+pytestmark = pytest.mark.usefixtures("few_steps")
 
 
 @pytest.fixture(scope="module")
 def windows() -> xr.DataTree:
-    recordings, _ = na.simulate_recordings(
-        units={"ada": 6, "bob": 5}, trials=24, mean_rate=10.0, random_state=2
-    )
-    binned = na.bin_spikes(na.keep_spec_trials(recordings), bin_width=0.025)
-    return na.slide_windows(binned, length=0.1, step=0.05)
+    return tiny_windows(trials=24)
 
 
 @pytest.fixture
@@ -75,7 +51,7 @@ def _quiet_fit(
 ) -> na.SharedLatentModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", na.NeuroAlignWarning)
-        model = na.SharedLatentModel(**TINY | change)
+        model = na.SharedLatentModel(**SETTINGS | change)
         return model.fit(windows, label="odor", checkpoint=checkpoint)
 
 
@@ -243,3 +219,71 @@ def test_checkpoints_of_another_series_are_refused(
             _quiet_fit(windows, state, n_init=2)
     with pytest.raises(ModelFileError, match="belongs to another fit"):
         _quiet_fit(windows, state, n_init=3)
+
+
+def _sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record how many starts train side by side."""
+    sizes: list[int] = []
+    original = restarts.train
+
+    def watched(vae: Any, data: Any, *asked: Any, **named: Any) -> Any:
+        sizes.append(len(data))
+        return original(vae, data, *asked, **named)
+
+    monkeypatch.setattr(restarts, "train", watched)
+    return sizes
+
+
+def test_starts_train_in_pieces_that_fit_into_memory(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _quiet_fit(windows, n_init=4, precision="float64")
+    sizes = _sizes(monkeypatch)
+    monkeypatch.setattr(restarts, "replicates_at_once", lambda *_: 3)
+    pieces = _quiet_fit(windows, n_init=4, precision="float64")
+    assert sizes == [3, 1]
+    pd.testing.assert_frame_equal(pieces.restarts_, whole.restarts_, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("after", "left"), [(2, "0-2"), (4, "2-4")])
+def test_an_interrupted_series_of_pieces_goes_on_to_the_same_result(
+    windows: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, left: str
+) -> None:
+    """Interrupted in the first or the second piece, and with other memory when it goes on."""
+    monkeypatch.setattr(restarts, "replicates_at_once", lambda *_: 2)
+    whole = _quiet_fit(windows, n_init=5)
+    state = tmp_path / "state"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_record", _interrupting(after))
+        with pytest.raises(KeyboardInterrupt):
+            _quiet_fit(windows, state, n_init=5)
+    assert f"state.{left}" in {file.name for file in tmp_path.iterdir()}
+    sizes = _sizes(monkeypatch)
+    monkeypatch.setattr(restarts, "replicates_at_once", lambda *_: 4)
+    resumed = _quiet_fit(windows, state, n_init=5)
+    assert sizes == ([2, 3] if left == "0-2" else [2, 2, 1])
+    assert list(tmp_path.iterdir()) == []
+    pd.testing.assert_frame_equal(whole.restarts_, resumed.restarts_, rtol=1e-4, check_exact=False)
+
+
+def test_starts_that_do_not_fit_into_memory_are_halved(
+    windows: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _quiet_fit(windows, n_init=3, precision="float64")
+    sizes = _sizes(monkeypatch)
+    original = restarts.train
+
+    def crowded(vae: Any, data: Any, *asked: Any, **named: Any) -> Any:
+        progress = original(vae, data, *asked, **named)
+        if len(data) > 1:  # only after it has left a checkpoint
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return progress
+
+    monkeypatch.setattr(restarts, "train", crowded)
+    with pytest.warns(na.DataWarning, match="^3 fits side by side .* going on with 1 at a time"):
+        model = na.SharedLatentModel(**SETTINGS | {"n_init": 3, "precision": "float64"}).fit(
+            windows, label="odor", checkpoint=tmp_path / "state"
+        )
+    assert sizes == [3, 1, 1, 1]
+    assert list(tmp_path.iterdir()) == []
+    pd.testing.assert_frame_equal(model.restarts_, whole.restarts_, rtol=1e-8)

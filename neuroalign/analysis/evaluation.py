@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 import xarray as xr
 
+from neuroalign.analysis.aligners import BASELINES
 from neuroalign.analysis.evaluation_nulls import model_null
 from neuroalign.analysis.evaluation_result import Evaluation
 from neuroalign.analysis.evaluation_scores import score_left_out, score_method
@@ -139,26 +141,33 @@ def evaluate(
         `p_corrected` (over subjects) by `level`, `train_subject` and `test_subject`;
         `headline(model, scope, level)` averaged over subjects, with `headline_interval`,
         `headline_p` (decoder null) and `model_null_p`, `model_null(model, scope,
-        permutation)`; `bits_per_spike(model, kind, source, target)`, `above_floor(model,
+        permutation)`, `model_null_failed(model)`, the number of permutations of which a fit
+        failed: these are NaN in `model_null` and count as reaching the accuracy, so that p can
+        only be too large; `bits_per_spike(model, kind, source, target)`, `above_floor(model,
         source, target)` with intervals, correlation and coherence; `bits_reconstructed`;
         `left_out` and `left_out_false_alarms(model, left_out_label, scope, test_subject)`, the
         shares of trials of that label and of the others that are read as it; `transfer(model,
         variable, train_subject, test_subject)`; and by `fold` the `settings` that were chosen,
-        all scores of the search (`tuning`), `alignment` and `seconds`.
+        all scores of the search (`tuning`), `alignment` and `seconds`. Its `left_out_methods`
+        names the methods that have no scores, with the reason.
 
     Raises
     ------
     ParameterError
-        If a name is not known, names clash, or a number makes no sense.
+        If a name is not known, names clash, a number makes no sense, or a parameter of one of
+        `models` makes none.
     DataError
-        If the trials cannot be split or read; see `decode_labels`.
+        If the trials cannot be split or read (see `decode_labels`), or one of `models` cannot
+        be fitted to them as it is set.
     TrainingError
-        If no method could be fitted.
+        If no method could be fitted, or no permutation of a model null.
 
     Warns
     -----
     DataWarning
-        If a method could not be fitted, which is then left out of the result.
+        If a method is left out of the result: its training failed, its latents could not be
+        read, or it is a baseline that these trials do not allow. If permutations of a model
+        null could not be fitted.
 
     Examples
     --------
@@ -197,7 +206,8 @@ def evaluate(
         seed=seed,
     )
     say = progress or _silent
-    results = _fit_all(methods, grids, folds, plan, bool(variables), n_jobs, say)
+    own = set(methods) - set(BASELINES if baselines == "all" else baselines)
+    results, failed = _fit_all(methods, grids, folds, plan, bool(variables), own, n_jobs, say)
     methods = {name: methods[name] for name in results}
     parts = {
         name: [score_method(found, permutations=permutations, bootstraps=bootstraps, seed=seed)]
@@ -223,6 +233,7 @@ def evaluate(
                 permute_classifier=model_null_of == "fit and classifier",
                 observed=parts[name][0]["headline"],
                 run=lambda tasks: [r for _, r in _run(tasks, n_jobs, say)],
+                n_jobs=n_jobs,
                 name=name,
             )
             parts[name].append(null)
@@ -237,16 +248,13 @@ def evaluate(
         model_null=model_null_of if model_permutations else "none",
         bootstraps=bootstraps,
         random_state=seed,
+        left_out_methods=json.dumps(failed),
     )
     return Evaluation(dataset)
 
 
 def _silent(line: str) -> None:
     del line
-
-
-def _numbered(number: int, keep_latents: bool) -> dict[str, Any]:
-    return {"number": number, "keep_latents": keep_latents}
 
 
 def _run(tasks: Sequence[tuple[str, Any]], n_jobs: int, say: Progress) -> list[tuple[str, Any]]:
@@ -268,19 +276,18 @@ def _fit_all(
     folds: Sequence[Fold],
     plan: Plan,
     keep_latents: bool,
+    own: Collection[str],
     n_jobs: int,
     say: Progress,
-) -> dict[str, list[FoldResult]]:
+) -> tuple[dict[str, list[FoldResult]], dict[str, str]]:
     """Fit every method on every fold; one that fails is left out with a warning that says why."""
-    fitted = _run(
-        [
-            (name, (try_fold, (model, grids[name], fold, plan), _numbered(number, keep_latents)))
-            for name, model in methods.items()
-            for number, fold in enumerate(folds)
-        ],
-        n_jobs,
-        say,
-    )
+    tasks: list[tuple[str, Any]] = []
+    for name, model in methods.items():
+        asked = {"name": name, "own": name in own, "keep_latents": keep_latents}
+        for number, fold in enumerate(folds):
+            call = (try_fold, (model, grids[name], fold, plan), {**asked, "number": number})
+            tasks.append((name, call))
+    fitted = _run(tasks, n_jobs, say)
     results: dict[str, list[FoldResult]] = {}
     errors: dict[str, str] = {}
     for name, result in fitted:
@@ -296,7 +303,7 @@ def _fit_all(
             DataWarning,
             stacklevel=3,
         )
-    return {name: found for name, found in results.items() if name not in errors}
+    return {name: found for name, found in results.items() if name not in errors}, errors
 
 
 def _listed(errors: Mapping[str, str]) -> str:

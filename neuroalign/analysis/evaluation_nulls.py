@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neuroalign.analysis.evaluation_tasks import PAIRED_LABEL, FoldResult, Plan, fit_folds
+from neuroalign.analysis.evaluation_tasks import (
+    PAIRED_LABEL,
+    Failure,
+    FoldResult,
+    Plan,
+    fit_folds,
+)
 from neuroalign.analysis.fitting_many import fits_at_once
 from neuroalign.analysis.labels import labels_as_text
 from neuroalign.analysis.predictions import pool_predictions
 from neuroalign.analysis.tuning import Grid
 from neuroalign.data.randomness import named_generator
+from neuroalign.errors import DataWarning, TrainingError
 from neuroalign.schema import iterate_subjects, map_subjects
 
 Fold = tuple[xr.DataTree, xr.DataTree]
@@ -31,10 +39,14 @@ def model_null(
     permutations: int,
     permute_classifier: bool,
     observed: xr.DataArray,
-    run: Callable[[Sequence[tuple[str, Any]]], Sequence[list[FoldResult]]],
+    run: Callable[[Sequence[tuple[str, Any]]], Sequence[list[FoldResult | Failure]]],
+    n_jobs: int,
     name: str,
 ) -> xr.Dataset:
     """Repeat the evaluation of one method with permuted labels.
+
+    A permutation of which a fit fails has no score, and counts as one that reaches the accuracy
+    seen: a p-value can only grow by it.
 
     Parameters
     ----------
@@ -43,7 +55,7 @@ def model_null(
     folds : sequence of (train, test)
         The splits of the evaluation, which stay as they are.
     model, grid, plan
-        As in `fit_fold`; settings are chosen anew for every permutation.
+        As in `fit_folds`; settings are chosen anew for every permutation.
     permutations : int
         How many.
     permute_classifier : bool
@@ -52,17 +64,29 @@ def model_null(
         `headline(scope, level)` with the true labels.
     run : callable
         Runs tasks, in this process or in several.
+    n_jobs : int
+        How many processes share the tasks, so that none is left without.
     name : str
         The method's name.
 
     Returns
     -------
     Dataset
-        `model_null(scope, permutation)`: accuracy per trial, averaged over subjects;
-        `model_null_p(scope)`: (1 + permutations that reach the accuracy seen) / (1 + all).
-    """
-    from neuroalign.analysis.evaluation_scores import headline
+        `model_null(scope, permutation)`: accuracy per trial, averaged over subjects, NaN where
+        a fit failed; `model_null_failed`: permutations without an accuracy;
+        `model_null_p(scope)`: (1 + permutations that reach the accuracy seen or failed) /
+        (1 + all).
 
+    Raises
+    ------
+    TrainingError
+        If no permutation could be fitted.
+
+    Warns
+    -----
+    DataWarning
+        If some could not be fitted.
+    """
     asked = replace(
         plan,
         fit_label=PAIRED_LABEL,
@@ -72,7 +96,7 @@ def model_null(
     given = [
         (permutation, number) for permutation in range(permutations) for number in range(len(folds))
     ]
-    size = fits_at_once(model)  # permutations train side by side
+    size = fits_at_once(model, len(given), n_jobs)  # permutations train side by side
     tasks: list[tuple[str, Any]] = []
     for start in range(0, len(given), size):
         part = given[start : start + size]
@@ -86,17 +110,53 @@ def model_null(
         which = f"permutation {first}" if first == last else f"permutations {first} to {last}"
         tasks.append((f"{name}, {which}", call))
     done = (result for results in run(tasks) for result in results)
-    null = np.full((observed.sizes["scope"], permutations), np.nan)
-    for permutation in range(permutations):
-        pooled = pool_predictions([next(done).predictions for _ in folds])
-        scores = headline(pooled, permutations=0, bootstraps=0, seed=plan.seed)
-        null[:, permutation] = scores["headline"].sel(level="trial").values
+    each = [[next(done) for _ in folds] for _ in range(permutations)]
     seen = observed.sel(level="trial").values
-    reached = (null >= seen[:, None] - 1e-9).sum(axis=1)
+    null = np.stack([_null_scores(found, len(seen), plan.seed) for found in each], axis=1)
+    missing = ~np.isfinite(null)
+    failed = (missing & np.isfinite(seen)[:, None]).any(axis=0)
+    if failed.any():
+        _report_failures(name, int(failed.sum()), each)
+    # one that failed might have reached it
+    reached = ((null >= seen[:, None] - 1e-9) | missing).sum(axis=1)
     p_value = np.where(np.isfinite(seen), (1 + reached) / (1 + permutations), np.nan)
     return xr.Dataset(
-        {"model_null": (("scope", "permutation"), null), "model_null_p": ("scope", p_value)},
+        {
+            "model_null": (("scope", "permutation"), null),
+            "model_null_p": ("scope", p_value),
+            "model_null_failed": failed.sum(),
+        },
         coords={"scope": observed["scope"].values, "permutation": np.arange(permutations)},
+    )
+
+
+def _null_scores(folds: Sequence[FoldResult | Failure], scopes: int, seed: int) -> np.ndarray:
+    """Return the accuracy per trial of one permutation, by scope; NaN if a fold has no result."""
+    from neuroalign.analysis.evaluation_scores import headline
+
+    found = [fold.predictions for fold in folds if isinstance(fold, FoldResult)]
+    if len(found) < len(folds):
+        return np.full(scopes, np.nan)
+    scores = headline(pool_predictions(found), permutations=0, bootstraps=0, seed=seed)
+    return np.asarray(scores["headline"].sel(level="trial").values, dtype=np.float64)
+
+
+def _report_failures(
+    name: str, failed: int, each: Sequence[Sequence[FoldResult | Failure]]
+) -> None:
+    problems = [str(one.error) for found in each for one in found if isinstance(one, Failure)]
+    reason = problems[0] if problems else "its test trials could not be read"
+    if failed == len(each):
+        raise TrainingError(
+            f"model null of {name!r}: none of {failed} permutations could be fitted; the first "
+            f"failed with: {reason}"
+        )
+    warnings.warn(
+        f"model null of {name!r}: {failed} of {len(each)} permutations could not be fitted and "
+        f"count as reaching the accuracy seen, so that p is too large rather than too small; "
+        f"the first failed with: {reason}",
+        DataWarning,
+        stacklevel=4,
     )
 
 

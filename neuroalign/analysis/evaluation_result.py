@@ -60,6 +60,11 @@ class Evaluation:
         return [str(name) for name in self.dataset["model"].values]
 
     @property
+    def left_out_methods(self) -> dict[str, str]:
+        """Methods that have no scores because they could not be fitted or read, and why."""
+        return dict(json.loads(self.dataset.attrs.get("left_out_methods", "{}")))
+
+    @property
     def parts(self) -> list[str]:
         """The tables that `to_frame` can give."""
         return [part for part in PARTS if HOMES[part] in self.dataset]
@@ -157,6 +162,8 @@ def _headline(scores: xr.Dataset) -> Iterator[dict[str, Any]]:
             if "model_null_p" in scores:
                 row["p_model_null"] = one["model_null_p"].item() if tested else np.nan
                 row["model_null_mean"] = float(one["model_null"].mean()) if tested else np.nan
+                failed = one.get("model_null_failed")  # files of earlier versions have none
+                row["model_null_failed"] = 0 if failed is None else int(failed.item())
             yield row
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from neuroalign.analysis.aligners import BASELINES
+from neuroalign.analysis.fitting_many import is_ours
 from neuroalign.analysis.labels import Label, labels_as_text, ordered_labels
 from neuroalign.analysis.tuning import Grid, grid_candidates
 from neuroalign.data.splits import assert_disjoint, kfold_trials, split_trials
@@ -47,7 +48,7 @@ def chosen_methods(models: Models, baselines: Sequence[str] | Literal["all"]) ->
 def chosen_grids(
     methods: Mapping[str, Any], tune: Mapping[str, Grid] | Literal["baselines"] | None
 ) -> dict[str, Grid]:
-    """Return the values to choose from for every method; refuse names that do not exist."""
+    """Return the values to choose from for every method; refuse what makes no sense."""
     if isinstance(tune, str) and tune != "baselines":
         raise ParameterError(f"tune must be a mapping or 'baselines', got {tune!r}.")
     grids: dict[str, Grid] = {name: {} for name in methods}
@@ -61,9 +62,17 @@ def chosen_grids(
                 f"{', '.join(map(repr, methods))}."
             )
         grids |= dict(tune)
-    for name, model in methods.items():
-        grid_candidates(model, grids[name])  # a misspelt name must not wait for the last fold
+    for name, model in methods.items():  # what is wrong must not wait for the last fold
+        for settings in grid_candidates(model, grids[name]):
+            _check_ours(model, settings)
     return grids
+
+
+def _check_ours(model: Any, settings: Mapping[str, Any]) -> None:
+    if is_ours(model):
+        from neuroalign.settings import check_settings
+
+        check_settings({**model.get_params(deep=False), **settings})
 
 
 def make_folds(

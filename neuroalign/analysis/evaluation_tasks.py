@@ -18,7 +18,13 @@ from neuroalign.analysis.labels import Label, labels_as_text
 from neuroalign.analysis.poisson import gains_and_spikes, unit_means
 from neuroalign.analysis.predictions import Predictions, predict_labels
 from neuroalign.analysis.tuning import Choice, Grid, choose_settings
-from neuroalign.errors import DataWarning, NeuroAlignError, NeuroAlignWarning
+from neuroalign.errors import (
+    DataError,
+    DataWarning,
+    NeuroAlignError,
+    NeuroAlignWarning,
+    ParameterError,
+)
 from neuroalign.schema import iterate_subjects, map_subjects, subjects_of
 
 PAIRED_LABEL = "paired_label"  # what trials are paired by when a label is left out
@@ -50,34 +56,20 @@ class FoldResult:
     latents: tuple[xr.DataTree, xr.DataTree] | None = None
 
 
-def fit_fold(
-    model: Any,
-    grid: Grid,
-    fold: tuple[xr.DataTree, xr.DataTree],
-    plan: Plan,
-    *,
-    number: int,
-    keep_latents: bool = False,
-) -> FoldResult:
-    """Choose settings on the training trials, fit with all of them, and read the test trials.
+@dataclass(frozen=True)
+class Failure:
+    """What kept one method from a result on one fold.
 
-    Parameters
+    Attributes
     ----------
-    model : estimator
-        Cloned.
-    grid : mapping
-        Values to choose from; see `choose_settings`.
-    fold : tuple of DataTree
-        Training and test windows.
-    plan : Plan
-        What is asked.
-    number : int
-        The fold's number.
-    keep_latents : bool
-        Whether the latents are handed on.
+    error : NeuroAlignError
+        What was raised.
+    fitting : bool
+        Whether choosing settings and fitting raised it, or reading what was fitted.
     """
-    (result,) = fit_folds(model, grid, [fold], plan, numbers=[number], keep_latents=keep_latents)
-    return result
+
+    error: NeuroAlignError
+    fitting: bool
 
 
 def fit_folds(
@@ -88,12 +80,56 @@ def fit_folds(
     *,
     numbers: Sequence[int],
     keep_latents: bool = False,
-) -> list[FoldResult]:
-    """Do what `fit_fold` does for several folds, whose fits may train side by side."""
+) -> list[FoldResult | Failure]:
+    """Choose settings on training trials, fit with all of them, and read the test trials.
+
+    Parameters
+    ----------
+    model : estimator
+        Cloned.
+    grid : mapping
+        Values to choose from; see `choose_settings`.
+    folds : sequence of tuple of DataTree
+        Training and test windows; the fits of several folds may train side by side.
+    plan : Plan
+        What is asked.
+    numbers : sequence of int
+        The folds' numbers.
+    keep_latents : bool
+        Whether the latents are handed on.
+
+    Returns
+    -------
+    list
+        A result for every fold, or what went wrong: one fold must not cost the others theirs.
+    """
     from sklearn.base import clone
 
-    choices = [
-        choose_settings(
+    choices = [_choose(model, grid, train, plan) for train, _ in folds]
+    chosen = {place: one for place, one in enumerate(choices) if isinstance(one, Choice)}
+    started = time.perf_counter()
+    unfitted = [clone(model).set_params(**choice.settings) for choice in chosen.values()]
+    fitted = fit_each(unfitted, [folds[place][0] for place in chosen], label=plan.fit_label)
+    seconds = (time.perf_counter() - started) / max(1, len(chosen))
+    found: dict[int, FoldResult | Failure] = {
+        place: one for place, one in enumerate(choices) if isinstance(one, Failure)
+    }
+    for (place, choice), one in zip(chosen.items(), fitted, strict=True):
+        if isinstance(one, NeuroAlignError):
+            found[place] = Failure(one, fitting=True)
+            continue
+        try:
+            result = _read(one, folds[place], plan, numbers[place], keep_latents)
+        except NeuroAlignError as error:
+            found[place] = Failure(error, fitting=False)
+        else:
+            found[place] = replace(result, choice=choice, seconds=seconds + result.seconds)
+    return [found[place] for place in range(len(folds))]
+
+
+def _choose(model: Any, grid: Grid, train: xr.DataTree, plan: Plan) -> Choice | Failure:
+    try:
+        return choose_settings(
             model,
             grid,
             train,
@@ -103,29 +139,18 @@ def fit_folds(
             classifier=plan.classifier,
             random_state=plan.seed,
         )
-        for train, _ in folds
-    ]
-    started = time.perf_counter()
-    models = [clone(model).set_params(**choice.settings) for choice in choices]
-    fitted = fit_each(models, [train for train, _ in folds], label=plan.fit_label)
-    seconds = (time.perf_counter() - started) / len(folds)
-    results = []
-    for one, choice, fold, number in zip(fitted, choices, folds, numbers, strict=True):
-        if isinstance(one, NeuroAlignError):
-            raise one
-        begun = time.perf_counter()
-        latents = one.transform(fold[0]), one.transform(fold[1])
-        taken = time.perf_counter() - begun
-        result = judge_fold(one, latents, fold, plan, number=number)
-        results.append(
-            replace(
-                result,
-                choice=choice,
-                seconds=seconds + taken,
-                latents=latents if keep_latents else None,
-            )
-        )
-    return results
+    except NeuroAlignError as error:
+        return Failure(error, fitting=True)
+
+
+def _read(
+    fitted: Any, fold: tuple[xr.DataTree, xr.DataTree], plan: Plan, number: int, keep: bool
+) -> FoldResult:
+    begun = time.perf_counter()
+    latents = fitted.transform(fold[0]), fitted.transform(fold[1])
+    seconds = time.perf_counter() - begun
+    result = judge_fold(fitted, latents, fold, plan, number=number)
+    return replace(result, seconds=seconds, latents=latents if keep else None)
 
 
 def judge_fold(
@@ -158,12 +183,48 @@ def judge_fold(
     )
 
 
-def try_fold(*asked: Any, **named: Any) -> FoldResult | str:
-    """Return what `fit_fold` returns, or what went wrong: others' results must not be lost to it."""
-    try:
-        return fit_fold(*asked, **named)
-    except NeuroAlignError as error:
-        return str(error)
+def try_fold(
+    model: Any,
+    grid: Grid,
+    fold: tuple[xr.DataTree, xr.DataTree],
+    plan: Plan,
+    *,
+    number: int,
+    name: str,
+    own: bool,
+    keep_latents: bool = False,
+) -> FoldResult | str:
+    """Fit and judge one method on one fold, or say what kept it from a result.
+
+    What a user has to mend ends the evaluation: parameters that make no sense, and data that a
+    user's own model cannot be fitted to as it is set. What goes wrong in computing does not, so
+    that the results of others are not lost to it; nor do the limits of a baseline, which nobody
+    has set.
+
+    Parameters
+    ----------
+    model, grid, fold, plan, number, keep_latents
+        As in `fit_folds`.
+    name : str
+        The method's name, for messages.
+    own : bool
+        Whether the user passed the model, rather than asked for a baseline by name.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter of a user's model or the classifier makes no sense.
+    DataError
+        If a user's model cannot be fitted to these data.
+    """
+    (result,) = fit_folds(model, grid, [fold], plan, numbers=[number], keep_latents=keep_latents)
+    if isinstance(result, FoldResult):
+        return result
+    error = result.error
+    to_mend = (ParameterError, DataError) if result.fitting else (ParameterError,)
+    if isinstance(error, to_mend) and (own or not result.fitting):
+        raise type(error)(f"method {name!r}: {error}") from error
+    return str(error)
 
 
 def _impute(
@@ -253,7 +314,7 @@ def fit_without_label(
     settings : mapping
         Chosen with all labels paired, so that this fit has no say in them.
     fold, plan, number
-        As in `fit_fold`.
+        As in `fit_folds`.
     value : str
         The label that is left out.
 

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from neuroalign.analysis.labels import Label
-from neuroalign.errors import NeuroAlignError, NeuroAlignWarning
+from neuroalign.errors import NeuroAlignError, NeuroAlignWarning, TrainingError
 
 
 def fit_each(
@@ -40,13 +41,37 @@ def fit_each(
     return [_fit(model, tree, label) for model, tree in zip(models, windows, strict=True)]
 
 
-def fits_at_once(model: Any) -> int:
-    """Say how many fits of a model are worth handing over together."""
+def fits_at_once(model: Any, waiting: int, n_jobs: int) -> int:
+    """Say how many of the fits that wait are worth handing over together.
+
+    Parameters
+    ----------
+    model : estimator
+        What is fitted.
+    waiting : int
+        How many fits there are to do.
+    n_jobs : int
+        Processes that share them, as joblib counts them.
+
+    Returns
+    -------
+    int
+        As many as gain from each other's company on the model's device, but no more than leave
+        every process something to do.
+    """
     if not is_ours(model):
         return 1
     from neuroalign.many_fits import batch_size_for
 
-    return batch_size_for(model.get_params(deep=False)["device"])
+    most = batch_size_for(model.get_params(deep=False)["device"])
+    return max(1, min(most, share_of_each(waiting, n_jobs)))
+
+
+def share_of_each(waiting: int, n_jobs: int) -> int:
+    """Return the most fits that one of several processes has to do, if all take equally many."""
+    from joblib import effective_n_jobs
+
+    return -(-waiting // max(1, int(effective_n_jobs(n_jobs))))
 
 
 def is_ours(model: Any) -> bool:
@@ -63,3 +88,5 @@ def _fit(model: Any, windows: xr.DataTree, label: Label) -> Any | NeuroAlignErro
             return model.fit(windows, label=label)
     except NeuroAlignError as error:
         return error
+    except (np.linalg.LinAlgError, FloatingPointError) as error:
+        return TrainingError(f"{type(model).__name__} could not be computed: {error}")

@@ -82,7 +82,7 @@ def plot_history(
     if aligned:
         panels[-1].plot(epochs, table[ALIGNMENT], color="#de8f05", linewidth=1.4)
         panels[-1].axhline(1.0, color="0.6", linewidth=0.8)
-        panels[-1].set_title("alignment (below 1: met)")
+        panels[-1].set_title("alignment (small: met)")
         panels[-1].set_ylim(bottom=0.0)
     for panel in panels:
         if chosen is not None:

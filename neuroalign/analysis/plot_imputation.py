@@ -146,7 +146,12 @@ def _smooth(values: xr.DataArray, counts: xr.Dataset, smoothing: float) -> np.nd
         return rates
     from scipy.ndimage import gaussian_filter1d
 
-    return np.asarray(gaussian_filter1d(rates, smoothing / width, axis=2, mode="nearest"))
+    # bins that no window covers are not a number, and must not spread to their neighbours
+    covered = np.isfinite(rates)
+    smooth = {"sigma": smoothing / width, "axis": 2, "mode": "nearest"}
+    weight = gaussian_filter1d(covered.astype(np.float64), **smooth)
+    total = gaussian_filter1d(np.where(covered, rates, 0.0), **smooth)
+    return np.where(covered, total / np.maximum(weight, 1e-12), np.nan)
 
 
 def _target(real: xr.DataTree, imputed: xr.DataTree, subject: str | None) -> str:
@@ -204,7 +209,7 @@ def _draw_maps(rates: Rates, bin_width: float, axes: Any) -> npt.NDArray[Any]:
     real = [rates.real[rates.real_labels == value].mean(axis=0) for value in labels]
     guess = [rates.imputed[rates.imputed_labels == value].mean(axis=0) for value in labels]
     order = np.argsort(np.mean(real, axis=0).argmax(axis=1), kind="stable")
-    top = float(np.quantile(np.concatenate([np.ravel(real), np.ravel(guess)]), 0.99))
+    top = float(np.nanquantile(np.concatenate([np.ravel(real), np.ravel(guess)]), 0.99))
     image = None
     for row, maps, time in ((0, real, rates.real_time), (1, guess, rates.imputed_time)):
         half = bin_width * 500

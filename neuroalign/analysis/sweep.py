@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,15 +14,23 @@ import xarray as xr
 
 from neuroalign.analysis.evaluation_scores import SCOPES, score_method
 from neuroalign.analysis.evaluation_tasks import Plan, judge_fold
-from neuroalign.analysis.fitting_many import fit_each, fits_at_once
-from neuroalign.analysis.labels import Label, label_name, labels_as_text
+from neuroalign.analysis.fitting_many import fit_each, fits_at_once, share_of_each
+from neuroalign.analysis.labels import Label, label_name
 from neuroalign.analysis.predictions import LEVELS
 from neuroalign.analysis.statistics import check_count
+from neuroalign.analysis.sweep_folder import (
+    TABLE,
+    Task,
+    data_fingerprint,
+    open_folder,
+    read_rows,
+    row_path,
+    write_text,
+)
 from neuroalign.analysis.tuning import Grid, grid_candidates
 from neuroalign.data.randomness import resolve_seed
 from neuroalign.data.splits import split_trials
-from neuroalign.data.windows import lags_per_window
-from neuroalign.errors import DataError, NeuroAlignError, ParameterError
+from neuroalign.errors import NeuroAlignError, ParameterError
 from neuroalign.schema import iterate_subjects, validate
 
 if TYPE_CHECKING:
@@ -32,29 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sweep"]
 
-FORMAT: Final = "neuroalign sweep"
-MANIFEST: Final = "sweep.json"
-TABLE: Final = "table.csv"
 DO_NOT_MATTER: Final = ("random_state", "verbose")  # the sweep sets the one, nobody sees the other
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One fit: a model, its settings, and the seed of split and fit."""
-
-    model: str
-    settings: Mapping[str, Any]
-    seed: int
-    other: str = ""  # the model's other settings
-
-    @property
-    def key(self) -> str:
-        """A name that depends on what is fitted and on nothing else."""
-        said = json.dumps(
-            [self.model, dict(self.settings), self.seed, self.other], sort_keys=True, default=str
-        )
-        return hashlib.sha256(said.encode("utf-8")).hexdigest()[:16]
 
 
 def sweep(
@@ -78,7 +63,10 @@ def sweep(
     models and settings see the same trials under one seed. A fit writes its
     row to `out` when it, and those that train beside it, have ended, so a sweep that was killed
     goes on where it was; a fit that fails is a row with its error. Fits of `SharedLatentModel`
-    train side by side, four at a time on a CPU and more on a GPU (see `fit_many`). Rows are
+    train side by side, four at a time on a CPU and more on a GPU (see `fit_many`), but never so
+    many that one of `n_jobs` processes has nothing to do: what a sweep fits together, and with
+    it the rounding of sums, depends on that number, and with several processes on how much was
+    done before a kill. Rows are
     held-out scores of single settings: to choose settings by them and report the best is tuning
     on test trials; `evaluate` with `tune` chooses inside training trials.
 
@@ -113,15 +101,19 @@ def sweep(
         A row per fit: `model`, the grid's parameters, `seed`, accuracy `within_window`,
         `within_trial`, `across_window`, `across_trial` averaged over subjects, `chance`,
         `bits_imputed`, `bits_floor`, `bits_ceiling`, `above_floor`, `bits_reconstructed` (bits
-        per spike, averaged), `coherence_window`, `coherence_trial`, `alignment`, `seconds` and
-        `error` (empty if the fit went well). The same as `table.csv` in the folder.
+        per spike, averaged), `coherence_window`, `coherence_trial`, `alignment`, `seconds` (of
+        the fit; fits that trained side by side share the time they took equally, which says
+        little about a single one), `seconds_scoring` (of this row: latents, decoding,
+        imputation) and `error` (empty if the fit went well). The same as `table.csv` in the
+        folder.
 
     Raises
     ------
     ParameterError
         If the grid does not fit the models, or a number makes no sense.
     DataError
-        If the folder holds a sweep of other data.
+        If the folder holds a sweep of other data, or of a version that stopped or scored fits
+        by other rules.
 
     Examples
     --------
@@ -153,9 +145,9 @@ def sweep(
         "classifier": "default" if classifier is None else repr(classifier),
         "data": data_fingerprint(windows, label),
     }
-    _open(folder, asked)
+    open_folder(folder, asked)
     _run(
-        list(_batches(tasks, given, folder)),
+        _batches(tasks, given, folder, n_jobs),
         given,
         windows,
         asked,
@@ -165,8 +157,8 @@ def sweep(
         n_jobs,
         progress,
     )
-    table = _table(folder, tasks)
-    _write_text(folder / TABLE, table.to_csv(index=False))
+    table = read_rows(folder, tasks)
+    write_text(folder / TABLE, table.to_csv(index=False))
     return table
 
 
@@ -217,18 +209,6 @@ def _grids(
     return {name: nested.get(name, {}) for name in models}
 
 
-def data_fingerprint(windows: xr.DataTree, label: Label) -> str:
-    """Return a text that changes with subjects, units, trials, labels, windows and counts."""
-    digest = hashlib.sha256()
-    for name, data in iterate_subjects(windows):
-        parts = (name, data["unit"].values, data["trial"].values)
-        for part in (*parts, labels_as_text(data, label, subject=name), data["window"].values):
-            digest.update(repr(np.asarray(part).tolist()).encode("utf-8"))
-        digest.update(f"{lags_per_window(data)}".encode())
-        digest.update(np.ascontiguousarray(data["counts"].values).tobytes())
-    return digest.hexdigest()[:16]
-
-
 def check_test_size(test_size: object) -> None:
     """Refuse a share of test trials that is none.
 
@@ -241,38 +221,6 @@ def check_test_size(test_size: object) -> None:
         raise ParameterError(
             f"test_size must be a share of trials between 0 and 1, got {test_size!r}."
         )
-
-
-def _open(folder: Path, asked: Mapping[str, Any]) -> None:
-    manifest = folder / MANIFEST
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; name a new folder.")
-    if not manifest.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise DataError(f"{folder} holds other files than a sweep; name a new folder.")
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_text(manifest, json.dumps({"format": FORMAT, **asked}, indent=1))
-        return
-    try:
-        found = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise DataError(f"{manifest} cannot be read ({problem}); name a new folder.") from problem
-    other = [name for name, value in asked.items() if found.get(name) != value]
-    if found.get("format") != FORMAT or other:
-        raise DataError(
-            f"{folder} holds a sweep with other {', '.join(other) or 'contents'}; name a new folder."
-        )
-
-
-def _row_path(folder: Path, task: Task) -> Path:
-    return folder / "rows" / f"{task.key}.json"
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
 
 
 def _run(
@@ -301,7 +249,7 @@ def _run(
     ):
         for task, row in zip(batch, rows, strict=True):
             number += 1
-            _write_text(_row_path(folder, task), json.dumps(row, default=str))
+            write_text(row_path(folder, task), json.dumps(row, default=str))
             if progress is not None:
                 said = row["error"] or f"across {row.get('across_trial', float('nan')):.2f}"
                 what = f"{task.model} {dict(task.settings)} seed {task.seed}"
@@ -309,20 +257,24 @@ def _run(
 
 
 def _batches(
-    tasks: Sequence[Task], models: Mapping[str, Any], folder: Path
-) -> Iterator[list[Task]]:
-    """Yield tasks that wait, in pieces that are worth fitting together.
+    tasks: Sequence[Task], models: Mapping[str, Any], folder: Path, n_jobs: int
+) -> list[list[Task]]:
+    """Return tasks that wait, in pieces that are worth fitting together.
 
-    All tasks are cut, not those that wait: a sweep that goes on after a kill fits the same ones
-    together as it would have, so that not even rounding differs.
+    All tasks are cut, not those that wait: in one process, a sweep that goes on after a kill
+    fits the same ones together as it would have, so that not even rounding differs. With
+    several, what waits is cut again where a process would have nothing to do.
     """
+    waiting = {task.key for task in tasks if not row_path(folder, task).exists()}
+    most = max(1, share_of_each(len(waiting), n_jobs))
+    batches = []
     for name, model in models.items():
         mine = [task for task in tasks if task.model == name]
-        size = fits_at_once(model)
+        size = fits_at_once(model, len(tasks), n_jobs)
         for start in range(0, len(mine), size):
-            part = [t for t in mine[start : start + size] if not _row_path(folder, t).exists()]
-            if part:
-                yield part
+            part = [task for task in mine[start : start + size] if task.key in waiting]
+            batches += [part[at : at + most] for at in range(0, len(part), most)]
+    return batches
 
 
 def run_tasks(
@@ -387,9 +339,11 @@ def _scores_of(
 ) -> dict[str, float]:
     if isinstance(fitted, NeuroAlignError):
         raise fitted
+    begun = time.perf_counter()
     latents = fitted.transform(fold[0]), fitted.transform(fold[1])
     result = replace(judge_fold(fitted, latents, fold, plan, number=0), seconds=seconds)
-    return summary_row(score_method([result], permutations=0, bootstraps=0, seed=plan.seed))
+    row = summary_row(score_method([result], permutations=0, bootstraps=0, seed=plan.seed))
+    return row | {"seconds_scoring": time.perf_counter() - begun}
 
 
 def summary_row(scores: xr.Dataset) -> dict[str, float]:
@@ -413,14 +367,3 @@ def summary_row(scores: xr.Dataset) -> dict[str, float]:
     row["alignment"] = float(scores["alignment"].mean())
     row["seconds"] = float(scores["seconds"].sum())
     return row
-
-
-def _table(folder: Path, tasks: Sequence[Task]) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = [json.loads(_row_path(folder, task).read_text(encoding="utf-8")) for task in tasks]
-    table = pd.DataFrame(rows)
-    settings = dict.fromkeys(name for task in tasks for name in task.settings)
-    first = ["model", *settings, "seed"]
-    rest = [name for name in table if name not in {*first, "error"}]
-    return table[[*first, *rest, "error"]]

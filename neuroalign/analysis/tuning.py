@@ -74,7 +74,7 @@ def choose_settings(
     Raises
     ------
     ParameterError
-        If the grid names parameters that the model does not have.
+        If the grid names parameters that the model does not have, or no candidate makes sense.
     TrainingError
         If every candidate failed; the message is that of the last.
     """
@@ -91,7 +91,7 @@ def choose_settings(
         random_state=random_state,
     )
     scores: list[dict[str, Any]] = []
-    failure = ""
+    failures: list[NeuroAlignError] = []
     unfitted = [clone(model).set_params(**settings) for settings in candidates]
     fitted = fit_each(
         unfitted, [parts[0]] * len(unfitted), label=label if fit_label is None else fit_label
@@ -100,11 +100,14 @@ def choose_settings(
         try:
             score = _score_candidate(one, parts, label, classifier, random_state)
         except NeuroAlignError as error:  # other candidates may still be sound
-            score, failure = float("nan"), str(error)
+            score = float("nan")
+            failures.append(error)
         scores.append({**settings, "score": score})
     values = np.array([row["score"] for row in scores])
     if not np.isfinite(values).any():
-        raise TrainingError(f"no setting of the grid could be fitted; the last failed: {failure}")
+        said = f"no setting of the grid could be fitted; the last failed: {failures[-1]}"
+        wrong = all(isinstance(error, ParameterError) for error in failures)
+        raise ParameterError(said) if wrong else TrainingError(said)
     return Choice(candidates[int(np.nanargmax(values))], scores)
 
 
@@ -161,6 +164,11 @@ def _score_candidate(
 
 def mean_accuracy(predictions: Predictions) -> float:
     """Average balanced accuracy per window over subjects, within and, if there is any, across."""
+    return float(np.mean(list(mean_accuracies(predictions).values())))
+
+
+def mean_accuracies(predictions: Predictions) -> dict[str, float]:
+    """Average balanced accuracy per window over subjects, for `within` and, if any, `across`."""
     classes = np.array(predictions.classes, dtype=str)
     found: dict[str, list[float]] = {"within": [], "across": []}
     for (source, subject), probability in predictions.probability.items():
@@ -171,4 +179,4 @@ def mean_accuracy(predictions: Predictions) -> float:
             found[kind].append(
                 balanced_accuracy(trials.labels[trials.scored], windows[trials.scored])
             )
-    return float(np.mean([np.mean(values) for values in found.values() if values]))
+    return {kind: float(np.mean(values)) for kind, values in found.items() if values}

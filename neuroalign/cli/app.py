@@ -12,11 +12,13 @@ import neuroalign
 from neuroalign.cli.decode import decode_command
 from neuroalign.cli.demo import demo_command
 from neuroalign.cli.evaluate import evaluate_command
+from neuroalign.cli.export import export_command
 from neuroalign.cli.fit import fit_command
 from neuroalign.cli.impute import impute_command
 from neuroalign.cli.inspect import inspect_command
 from neuroalign.cli.plot import plot_command
 from neuroalign.cli.sweep import sweep_command
+from neuroalign.cli.validate import validate_command
 
 EXAMPLES: Final = {
     "inspect": (
@@ -30,6 +32,10 @@ EXAMPLES: Final = {
     ),
     "decode": ("neuroalign decode run", "neuroalign decode run --folds 5 --permutations 5000"),
     "impute": ("neuroalign impute run", "neuroalign impute run --source stella --target mitt"),
+    "export": (
+        "neuroalign export run",
+        "neuroalign export run --out results --source stella --target mitt",
+    ),
     "plot": ("neuroalign plot run", "neuroalign plot run --color subject --projection umap"),
     "evaluate": (
         "neuroalign evaluate mine.yaml data/ --out scores --sharing mm-vamp,independent",
@@ -40,6 +46,11 @@ EXAMPLES: Final = {
         "neuroalign sweep mine.yaml data/ --out sweep --grid beta=0.1,0.3,1 --seeds 0,1,2",
         "neuroalign sweep mine.yaml data/ --out sweep --grid sharing=mm-vamp,independent",
     ),
+    "validate": (
+        "neuroalign validate polymnist --out polymnist",
+        "neuroalign validate polymnist --mnist-dir mnist --backgrounds textures --out polymnist",
+        "neuroalign validate celeba --celeba-dir celeba --preset paper --out celeba",
+    ),
     "demo": ("neuroalign demo", "neuroalign demo --out small --quick"),
 }
 TOUR: Final = (
@@ -49,6 +60,7 @@ TOUR: Final = (
     "neuroalign decode run                     read labels, within and across subjects",
     "neuroalign impute run                     what other subjects' units would have done",
     "neuroalign plot run                       draw the figures again",
+    "neuroalign export run                     results as NWB files",
     "neuroalign evaluate SPEC FILE.nwb ...     models and baselines, with nulls and a report",
     "neuroalign sweep SPEC FILE.nwb ...        many settings and seeds, one table",
 )
@@ -77,8 +89,10 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "decode": decode_command,
     "impute": impute_command,
     "plot": plot_command,
+    "export": export_command,
     "evaluate": evaluate_command,
     "sweep": sweep_command,
+    "validate": validate_command,
     "demo": demo_command,
 }
 for _name, _command in COMMANDS.items():

@@ -20,17 +20,17 @@ from neuroalign.cli.evaluation_options import (
     SessionsOption,
     SettingsOption,
     SpecArgument,
+    TestShareOption,
+    study_inputs,
 )
-from neuroalign.cli.evaluation_request import EvaluationRequest, StudyInputs
+from neuroalign.cli.evaluation_request import EvaluationRequest
 from neuroalign.cli.fit import Sessions
 from neuroalign.cli.options import (
     OverwriteOption,
     SeedOption,
     parse_grid,
     parse_jobs,
-    parse_label,
     parse_names,
-    parse_settings,
     parse_share,
 )
 from neuroalign.errors import ParameterError
@@ -66,10 +66,7 @@ def evaluate_command(
         int | None,
         typer.Option("--folds", min=2, help="Number of folds of all trials, instead of one split."),
     ] = None,
-    test_size: Annotated[
-        float | None,
-        typer.Option("--test-size", help="Share of test trials of one split; 0.25 by default."),
-    ] = None,
+    test_size: TestShareOption = None,
     sharing: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,16 +136,7 @@ def evaluate_command(
     from neuroalign.cli.evaluation_inputs import match_baselines
 
     request = EvaluationRequest(
-        inputs=StudyInputs(
-            spec=spec,
-            paths=tuple(paths),
-            recipe=recipe,
-            label=parse_label(label),
-            sessions=sessions.value,
-            settings=parse_settings(settings or []),
-            seed=seed,
-            device=device,
-        ),
+        inputs=study_inputs(spec, paths, recipe, settings, label, sessions, device, seed=seed),
         out=out,
         cv=_splits(folds, test_size),
         sharing=parse_names(sharing),
@@ -169,7 +157,7 @@ def evaluate_command(
 
 def _splits(folds: int | None, test_size: float | None) -> int | float:
     if folds is None:
-        return 0.25 if test_size is None else parse_share(test_size)
+        return parse_share(test_size)
     if test_size is not None:
         raise ParameterError("--folds and --test-size exclude each other; give one.")
     return folds

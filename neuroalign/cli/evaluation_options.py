@@ -1,12 +1,15 @@
-"""Options that `neuroalign evaluate` and `neuroalign sweep` share."""
+"""What `neuroalign evaluate` and `neuroalign sweep` share: options, and what they ask for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from neuroalign.cli.evaluation_request import StudyInputs
 from neuroalign.cli.fit import Sessions
+from neuroalign.cli.options import parse_label, parse_settings
 
 SpecArgument = Annotated[
     str, typer.Argument(metavar="SPEC", help="A data spec (YAML), or the name of a shipped one.")
@@ -50,3 +53,36 @@ ImputationOption = Annotated[
         "--imputation/--no-imputation", help="Whether to impute and reconstruct activity too."
     ),
 ]
+TestShareOption = Annotated[
+    float | None, typer.Option("--test-size", help="Share of test trials; 0.25 by default.")
+]
+
+
+def study_inputs(
+    spec: str,
+    paths: Sequence[str],
+    recipe: str,
+    settings: Sequence[str] | None,
+    label: Sequence[str] | None,
+    sessions: Sessions,
+    device: str,
+    *,
+    seed: int = 0,
+) -> StudyInputs:
+    """Read the options that say which recordings are meant, and which model.
+
+    Raises
+    ------
+    ParameterError
+        If a setting cannot be read.
+    """
+    return StudyInputs(
+        spec=spec,
+        paths=tuple(paths),
+        recipe=recipe,
+        label=parse_label(label),
+        sessions=sessions.value,
+        settings=parse_settings(settings or []),
+        seed=seed,
+        device=device,
+    )

@@ -171,6 +171,7 @@ def _headline(folder: StudyFolder, evaluation: Evaluation, study: Study) -> str:
                 "over its windows."
             ),
             markdown_table(tables.headline_table(evaluation)),
+            _without_scores(evaluation),
             folder.embed(
                 "evaluation",
                 "Every method within and across subjects, per trial and per window; large points "
@@ -179,6 +180,15 @@ def _headline(folder: StudyFolder, evaluation: Evaluation, study: Study) -> str:
             _caveat(evaluation, label),
         ]
     )
+
+
+def _without_scores(evaluation: Evaluation) -> str:
+    """Name the methods that were asked for and have no scores."""
+    failed = evaluation.left_out_methods
+    if not failed:
+        return ""
+    lines = [f"{name}: {reason}" for name, reason in failed.items()]
+    return "**Left out, since they could not be fitted or read:**\n\n" + bullets(lines)
 
 
 def _caveat(evaluation: Evaluation, label: str) -> str:
@@ -201,7 +211,7 @@ def _nulls(folder: StudyFolder, evaluation: Evaluation, study: Study) -> str:
     if about["permutations"]:
         lines.append(_decoder_null(about, label))
     if about["model_permutations"]:
-        lines.append(_model_null(about, label))
+        lines.append(_model_null(about, label) + _failed_permutations(evaluation))
     if not lines:
         return ""
     missing = (
@@ -259,6 +269,19 @@ def _model_null(about: Mapping[str, Any], label: str) -> str:
         "activity, with leaks from training to test trials and the choice of settings included. "
         "It does not tell pairing from accident or from what subjects share anyway; for that, let classifiers see "
         "the true labels (`--model-null fit`)."
+    )
+
+
+def _failed_permutations(evaluation: Evaluation) -> str:
+    if "model_null_failed" not in evaluation.dataset:
+        return ""
+    failed = evaluation.dataset["model_null_failed"].to_series()
+    said = [f"{int(number)} of {name}" for name, number in failed.items() if number > 0]
+    if not said:
+        return ""
+    return (
+        f" Permutations that could not be fitted: {', '.join(said)}. They count as reaching the "
+        "accuracy, so that p is too large rather than too small."
     )
 
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from neuroalign.cli.evaluation_inputs import Study
 
 FILES: Final = {
-    "table.csv": "a row per fit: settings, seed, all scores, seconds, error",
+    "table.csv": "a row per fit: settings, seed, all scores, error, seconds of fit (shared equally by "
+    "those that trained side by side) and of scoring",
     "fits/": "a file per fit, from which the same command goes on",
     "quality.csv": "units, rates and trials of every subject",
     "quality_dropped.csv": "what was dropped, and why",

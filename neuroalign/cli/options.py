@@ -216,14 +216,16 @@ def parse_test_size(value: float) -> float | int:
     )
 
 
-def parse_share(value: float) -> float:
-    """Check a share of test trials.
+def parse_share(value: float | None) -> float:
+    """Check a share of test trials; a quarter if none is given.
 
     Raises
     ------
     ParameterError
         If it is none.
     """
+    if value is None:
+        return 0.25
     if 0 < value < 1:
         return value
     raise ParameterError(f"--test-size must be a share of trials between 0 and 1, got {value:g}.")

@@ -35,6 +35,7 @@ CONTENTS: Final = (
     "summary.md",
     "checkpoint.safetensors*",
     "figures/*.png",
+    "nwb_results/sub-*_desc-neuroalign.nwb",
     ".partial-*",
     "figures/.partial-*",
 )

@@ -23,17 +23,17 @@ from neuroalign.cli.evaluation_options import (
     SessionsOption,
     SettingsOption,
     SpecArgument,
+    TestShareOption,
+    study_inputs,
 )
-from neuroalign.cli.evaluation_request import StudyInputs, SweepRequest
+from neuroalign.cli.evaluation_request import SweepRequest
 from neuroalign.cli.fit import Sessions
 from neuroalign.cli.options import (
     OverwriteOption,
     differing_keys,
     parse_grid,
     parse_jobs,
-    parse_label,
     parse_seeds,
-    parse_settings,
     parse_share,
 )
 from neuroalign.errors import ParameterError
@@ -66,9 +66,7 @@ def sweep_command(
     recipe: RecipeOption = "recommended",
     settings: SettingsOption = None,
     label: LabelOption = None,
-    test_size: Annotated[
-        float, typer.Option("--test-size", help="Share of trials that are held out.")
-    ] = 0.25,
+    test_size: TestShareOption = None,
     imputation: ImputationOption = True,
     jobs: JobsOption = 1,
     sessions: SessionsOption = Sessions.error,
@@ -77,15 +75,7 @@ def sweep_command(
 ) -> None:
     """Fit every combination of settings with every seed, and write one table of all scores."""
     request = SweepRequest(
-        inputs=StudyInputs(
-            spec=spec,
-            paths=tuple(paths),
-            recipe=recipe,
-            label=parse_label(label),
-            sessions=sessions.value,
-            settings=parse_settings(settings or []),
-            device=device,
-        ),
+        inputs=study_inputs(spec, paths, recipe, settings, label, sessions, device),
         out=out,
         grid=parse_grid(grid, "--grid"),
         seeds=parse_seeds(seeds),
@@ -164,7 +154,7 @@ def _asked(request: SweepRequest) -> dict[str, Any]:
 
 def _what_fits_share(request: SweepRequest, study: Study) -> dict[str, Any]:
     """Return what must not change from one command to the next in one folder."""
-    from neuroalign.analysis.sweep import data_fingerprint
+    from neuroalign.analysis.sweep_folder import data_fingerprint
     from neuroalign.cli.evaluation_sections import model_settings
 
     model = next(iter(study.models.values()))

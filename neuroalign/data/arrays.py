@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroalign.data.checks import SpikeTrains
-from neuroalign.data.columns import Table, plain_column
+from neuroalign.data.columns import Column, Table, plain_column
 from neuroalign.data.recordings import RawSession, build_recording
 from neuroalign.data.specs import DataSpec, LabelSpec, TrialsSpec, load_spec
 from neuroalign.errors import DataError
@@ -83,26 +83,68 @@ def from_arrays(
     """
     _check_mappings(spike_times, trials)
     given = load_spec(spec) if spec is not None else None
-    effective = _effective(given, onset=onset, start=start, stop=stop, labels=labels)
+    effective = spec_with(given, onset=onset, start=start, stop=stop, labels=labels)
     datasets = {}
     for subject, units in spike_times.items():
-        check_subject_name(subject)
         where = f"subject {subject!r}"
-        ids, trains = _trains(units, where)
-        session = RawSession(
-            subject=subject,
-            units=Table(np.arange(ids.size, dtype=np.int64), {}, "units table"),
-            unit_ids=ids,
-            trains=trains,
-            trials=_trial_table(trials[subject], where),
-            where=where,
-            onset="onset",
-        )
-        dataset = build_recording(session, effective)
-        if given is None:
-            del dataset.attrs["spec"]  # it would promise frames and bins that nobody chose
-        datasets[subject] = dataset
+        ids, trains = unit_trains(units, where)
+        session = plain_session(subject, ids, trains, trial_table(trials[subject], where), where)
+        datasets[subject] = plain_recording(session, effective, carry_spec=given is not None)
     return build_tree(datasets)
+
+
+def plain_session(
+    subject: str,
+    unit_ids: npt.NDArray[np.str_],
+    trains: SpikeTrains,
+    trials: Table,
+    where: str,
+    *,
+    unit_columns: Mapping[str, Column] | None = None,
+    onset: str = "onset",
+) -> RawSession:
+    """Put together what is known of a subject whose recording comes from no NWB file.
+
+    Parameters
+    ----------
+    subject : str
+        Its name.
+    unit_ids : ndarray of shape (unit,)
+        Text, without the subject.
+    trains : SpikeTrains
+        In the order of the units.
+    trials : Table
+        Columns of the trials.
+    where : str
+        What to call the source in messages.
+    unit_columns : mapping, optional
+        Columns of the units.
+    onset : str, default="onset"
+        Column with onsets where the spec does not say.
+
+    Raises
+    ------
+    DataError
+        If no subject may be called that.
+    """
+    numbers = np.arange(unit_ids.size, dtype=np.int64)
+    return RawSession(
+        subject=check_subject_name(subject),
+        units=Table(numbers, dict(unit_columns or {}), "units table"),
+        unit_ids=unit_ids,
+        trains=trains,
+        trials=trials,
+        where=where,
+        onset=onset,
+    )
+
+
+def plain_recording(session: RawSession, spec: DataSpec, *, carry_spec: bool) -> xr.Dataset:
+    """Build a recording, which carries the spec only if somebody gave one."""
+    dataset = build_recording(session, spec)
+    if not carry_spec:
+        del dataset.attrs["spec"]  # it would promise frames and bins that nobody chose
+    return dataset
 
 
 def _check_mappings(spike_times: object, trials: object) -> None:
@@ -121,7 +163,7 @@ def _check_mappings(spike_times: object, trials: object) -> None:
         )
 
 
-def _effective(
+def spec_with(
     given: DataSpec | None,
     *,
     onset: str | None,
@@ -129,7 +171,7 @@ def _effective(
     stop: str | None,
     labels: Sequence[str] | None,
 ) -> DataSpec:
-    """Put the arguments in front of what the spec says."""
+    """Put columns that arguments name in front of what a spec, if there is one, says."""
     base = given if given is not None else DataSpec(name="arrays")
     roles = {"onset": onset, "start": start, "stop": stop}
     changed: dict[str, Any] = {role: column for role, column in roles.items() if column}
@@ -142,7 +184,21 @@ def _effective(
     return base.model_copy(update={"trials": TrialsSpec(**{**kept, **changed})})
 
 
-def _trains(units: UnitTimes, where: str) -> tuple[npt.NDArray[np.str_], SpikeTrains]:
+def unit_trains(units: UnitTimes, where: str) -> tuple[npt.NDArray[np.str_], SpikeTrains]:
+    """Lay the spike times of units one after the other, and name the units.
+
+    Parameters
+    ----------
+    units : mapping or sequence
+        Unit id to spike times, or a list of spike times, whose units are numbered from 0.
+    where : str
+        The subject, for messages.
+
+    Raises
+    ------
+    DataError
+        If two units have one name, or spike times are not lists of numbers.
+    """
     if isinstance(units, Mapping):
         named = {str(unit): times for unit, times in units.items()}
         if len(named) != len(units):
@@ -166,7 +222,21 @@ def _trains(units: UnitTimes, where: str) -> tuple[npt.NDArray[np.str_], SpikeTr
     return np.array(list(named), dtype=str), SpikeTrains(flat, stops)
 
 
-def _trial_table(table: pd.DataFrame, where: str) -> Table:
+def trial_table(table: pd.DataFrame, where: str) -> Table:
+    """Turn a pandas table of trials into plain columns; what cannot be used is set aside.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per trial. A unique integer index gives trial ids.
+    where : str
+        The subject, for messages.
+
+    Raises
+    ------
+    DataError
+        If it is no table.
+    """
     if not hasattr(table, "columns") or not hasattr(table, "index"):
         raise DataError(
             f"the trials of {where} must be a pandas DataFrame with one row per trial, "

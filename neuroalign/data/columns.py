@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroalign.data.spec_parts import LabelSpec, Scalar, canonical_text, close_match
+from neuroalign.data.spec_parts import (
+    LabelSpec,
+    RangeSpec,
+    Scalar,
+    canonical_text,
+    close_match,
+)
 from neuroalign.errors import DataError, SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 Column = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
+Rule = Sequence[Scalar] | RangeSpec
 
 
 @dataclass
@@ -98,6 +103,8 @@ def plain_column(values: Any) -> Column:
     array(['left', 'right', ''], dtype='<U5')
     """
     array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
     kind = array.dtype.kind
     if array.ndim != 1:
         raise TypeError("it has more than one value per row")
@@ -106,18 +113,19 @@ def plain_column(values: Any) -> Column:
     if kind in "iu":
         return array.astype(np.int64)
     if kind == "f":
-        return array.astype(np.float64)
+        # a contrast of 0.1 stored in 32 bits is meant as 0.1, not as 0.10000000149
+        return (array.astype(str) if array.itemsize < 8 else array).astype(np.float64)
     if kind in "UT":
         return array.astype(str)
     if kind == "S":
-        return np.char.decode(array, "utf-8")
+        return np.char.decode(array, "utf-8", "replace")
     if kind != "O":
         raise TypeError(f"values of type {array.dtype} are neither numbers nor text")
     return _plain_objects(array.tolist())
 
 
 def _plain_objects(values: list[Any]) -> Column:
-    texts = [value.decode("utf-8") if isinstance(value, bytes) else value for value in values]
+    texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
     missing = [_is_gone(value) for value in texts]
     present = [value for value, gone in zip(texts, missing, strict=True) if not gone]
     numbers = (int, float, np.integer, np.floating)
@@ -145,6 +153,30 @@ def _is_gone(value: object) -> bool:
     return gone or (isinstance(value, float) and value != value)  # noqa: PLR0124
 
 
+def spelt_out(codes: Column, names: Column) -> Column:
+    """Return the names that codes stand for; a code that stands for none becomes missing.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (row,)
+        Positions among the names, counted from 0.
+    names : ndarray of shape (name,)
+        A plain column.
+
+    Examples
+    --------
+    >>> spelt_out(np.array([1, 0, 255]), np.array(["left", "right"]))
+    array(['right', 'left', ''], dtype='<U5')
+    """
+    missing = np.nan if names.dtype.kind in "if" else ""
+    known = np.append(names.astype(np.float64 if names.dtype.kind in "if" else str), missing)
+    positions = np.nan_to_num(codes.astype(np.float64), nan=-1.0).astype(np.int64)
+    within = (positions >= 0) & (positions < names.size)
+    if within.all():
+        return names[positions]
+    return known[np.where(within, positions, names.size)]
+
+
 def is_missing(values: Column) -> Mask:
     """Say which values are NaN or empty text.
 
@@ -160,7 +192,9 @@ def is_missing(values: Column) -> Mask:
     return np.zeros(values.size, dtype=bool)
 
 
-def named_label(values: Column, spec: LabelSpec, *, label: str, where: str) -> Column:
+def named_label(
+    values: Column, spec: LabelSpec, *, label: str, where: str, among: Mask | None = None
+) -> Column:
     """Give a label's raw values the names that a spec lists.
 
     Parameters
@@ -171,6 +205,8 @@ def named_label(values: Column, spec: LabelSpec, *, label: str, where: str) -> C
         With or without names.
     label, where : str
         For the message.
+    among : ndarray of shape (trial,), optional
+        Trials that are still in question; the values of others need no name.
 
     Returns
     -------
@@ -184,18 +220,21 @@ def named_label(values: Column, spec: LabelSpec, *, label: str, where: str) -> C
     """
     if spec.values is None:
         return values
-    names = dict.fromkeys(spec.values.values(), "")
+    names = set(spec.values.values())
     missing = is_missing(values)
-    texts = [canonical_text(value) for value in values]
+    known = names | set(spec.values)
+    texts = [_as_listed(canonical_text(value), known) for value in values]
+    asked = ~missing if among is None else among & ~missing
     unknown = {
         text
-        for text, gone in zip(texts, missing, strict=True)
-        if not gone and text not in spec.values and text not in names
+        for text, wanted in zip(texts, asked, strict=True)
+        if wanted and text not in spec.values and text not in names
     }
     if unknown:
         raise SpecError(
             f"label {label!r} of {where} has values without a name: "
-            f"{', '.join(map(repr, sorted(unknown)))}; add them to trials.labels.{label}.values, "
+            f"{_few([repr(text) for text in sorted(unknown)])}; add them to "
+            f"trials.labels.{label}.values, "
             f"which lists {', '.join(map(repr, spec.values))}."
         )
     named = [
@@ -205,29 +244,67 @@ def named_label(values: Column, spec: LabelSpec, *, label: str, where: str) -> C
     return np.array(named, dtype=str)
 
 
-def matches(values: Column, allowed: Sequence[Scalar]) -> Mask:
-    """Say which values are among the allowed ones.
+def _as_listed(text: str, known: Container[str]) -> str:
+    """Return whole numbers that were written as text, such as `31.0`, the way specs list them."""
+    if text not in known and text.endswith(".0") and text[:-2].lstrip("-").isdecimal():
+        return text[:-2]
+    return text
 
-    Numbers and booleans compare by value (`true` is 1), text by its canonical form.
+
+def as_rule(given: Sequence[Scalar] | Mapping[str, Any] | RangeSpec) -> Rule:
+    """Return a keep rule as it stands in a spec or in the JSON that a spec travels as."""
+    return RangeSpec.model_validate(given) if isinstance(given, Mapping) else given
+
+
+def rule_text(rule: Rule) -> str:
+    """Write what a keep rule allows.
+
+    Examples
+    --------
+    >>> rule_text(["A", True]), rule_text(RangeSpec(max=0.5)), rule_text(RangeSpec(min=0, max=1))
+    ('A, true', 'at most 0.5', 'from 0 to 1')
+    """
+    if not isinstance(rule, RangeSpec):
+        return ", ".join(canonical_text(value) for value in rule)
+    if rule.min is None:
+        return f"at most {rule.max:g}"
+    return f"at least {rule.min:g}" if rule.max is None else f"from {rule.min:g} to {rule.max:g}"
+
+
+def matches(values: Column, rule: Rule) -> Mask:
+    """Say which values a rule allows.
+
+    Numbers and booleans compare by value (`true` is 1), text by its canonical form. Missing
+    values are in no range.
 
     Parameters
     ----------
     values : ndarray of shape (row,)
         A plain column.
-    allowed : sequence of bool, int, float or str
+    rule : sequence of bool, int, float or str, or RangeSpec
         From a keep rule.
 
     Examples
     --------
     >>> matches(np.array([0, 1, 1]), [True])
     array([False,  True,  True])
+    >>> matches(np.array([0.2, 0.5, np.nan]), RangeSpec(max=0.5))
+    array([ True,  True, False])
     """
+    if isinstance(rule, RangeSpec):
+        if values.dtype.kind == "U":
+            return np.zeros(values.size, dtype=bool)
+        numbers = values.astype(np.float64)
+        lowest = -np.inf if rule.min is None else rule.min
+        highest = np.inf if rule.max is None else rule.max
+        return np.asarray((numbers >= lowest) & (numbers <= highest))
     if values.dtype.kind == "U":
-        texts = {canonical_text(value) for value in allowed}
-        booleans = {canonical_text(value) for value in allowed if isinstance(value, bool)}
-        return np.array([v in texts or v.lower() in booleans for v in values.tolist()], dtype=bool)
-    numbers = [value for value in map(_number, allowed) if value is not None]
-    return np.isin(values.astype(np.float64), numbers)
+        texts = {canonical_text(value) for value in rule}
+        booleans = {canonical_text(value) for value in rule if isinstance(value, bool)}
+        listed = [_as_listed(value, texts) for value in values.tolist()]
+        return np.array([v in texts or v.lower() in booleans for v in listed], dtype=bool)
+    known = [value for value in map(_number, rule) if value is not None]
+    return np.isin(values.astype(np.float64), known)
 
 
 def _number(value: Scalar) -> float | None:
@@ -241,7 +318,7 @@ def _number(value: Scalar) -> float | None:
 
 def apply_keep(
     columns: Mapping[str, Column],
-    keep: Mapping[str, Sequence[Scalar]],
+    keep: Mapping[str, Rule | Mapping[str, Any]],
     *,
     n_rows: int,
     what: str,
@@ -255,7 +332,7 @@ def apply_keep(
     columns : mapping
         Column name to values; every rule's column must be among them.
     keep : mapping
-        Column name to the values that stay.
+        Column name to the values, or the range of numbers, that stay.
     n_rows : int
         Length of the columns.
     what : str
@@ -272,24 +349,40 @@ def apply_keep(
 
     Raises
     ------
+    SpecError
+        If a range is asked of a column of text.
     DataError
         If a rule leaves nothing.
     """
     kept = np.ones(n_rows, dtype=bool)
-    for name, allowed in keep.items():
-        passing = matches(columns[name], allowed)
-        wanted = ", ".join(canonical_text(value) for value in allowed)
+    for name, given in keep.items():
+        rule = as_rule(given)
+        values, wanted = columns[name], rule_text(rule)
+        if isinstance(rule, RangeSpec) and values.dtype.kind == "U":
+            raise SpecError(
+                f"the rule '{name}: {wanted}' of '{what}: keep' is a range of numbers, but that "
+                f"column of {where} holds text ({_few(np.unique(values).tolist(), most=3)}); "
+                "list the values to keep instead."
+            )
+        passing = matches(values, rule)
         dropped = int((kept & ~passing).sum())
         if not (kept & passing).any():
-            found = sorted({canonical_text(value) for value in columns[name][kept]})
             raise DataError(
                 f"no {what} of {where} are left by the rule '{name}: {wanted}'; the column holds: "
-                f"{_few(found)}. Correct '{what}: keep' in the spec."
+                f"{_contents(values[kept], rule)}. Correct '{what}: keep' in the spec."
             )
         if dropped:
             notes.append({"what": what, "count": dropped, "why": f"{name} is not {wanted}"})
         kept &= passing
     return kept
+
+
+def _contents(values: Column, rule: Rule) -> str:
+    """Write what a column holds, in the terms of the rule that it does not meet."""
+    present = values[~is_missing(values)]
+    if isinstance(rule, RangeSpec) and present.size:
+        return f"{float(present.min()):g} to {float(present.max()):g}"
+    return _few(sorted({canonical_text(value) for value in values})) or "nothing"
 
 
 def _few(values: Sequence[str], most: int = 12) -> str:

@@ -10,39 +10,37 @@ import h5py
 import numpy as np
 import yaml
 
-from neuroalign.data import nwb_tables
-from neuroalign.data.columns import is_missing
-from neuroalign.data.spec_parts import canonical_text
+from neuroalign.data import nwb_session, nwb_tables
+from neuroalign.data.inspection_columns import (
+    ColumnSummary,
+    column_summary,
+    is_code,
+    is_label,
+    is_measure,
+    onset_columns,
+)
+from neuroalign.data.spec_parts import RESERVED_LABELS
+from neuroalign.data.trial_sources import INTERVALS, event_groups, pool_events
 from neuroalign.errors import DataError, NeuroAlignError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from neuroalign.data.columns import Column, Table
+    from neuroalign.data.columns import Table
 
-MOST_LABEL_VALUES: Final = 12  # more distinct values than this are a measurement, not a label
-SHOWN_VALUES: Final = 6
-CLOCK_NAMES: Final = ("time", "times", "onset", "start", "stop", "timestamp", "timestamps")
-
-
-@dataclass(frozen=True)
-class ColumnSummary:
-    """One column: its name, type, number of distinct values, and some of them as text.
-
-    `most_common` is the value that most rows have, as text; `missing` counts rows without one.
-    """
-
-    name: str
-    dtype: str
-    n_unique: int | None
-    examples: str
-    missing: int = 0
-    most_common: str = ""
+LONGEST_SERIES: Final = 100_000  # a longer one is a signal, not a list of events
+TRIALS: Final = f"{INTERVALS}trials"
+# parts of a session rather than its trials
+LAST_RESORTS: Final = (f"{INTERVALS}epochs", f"{INTERVALS}invalid_times")
 
 
 @dataclass(frozen=True)
 class TableSummary:
-    """One table or series: path in the file, what it is, number of rows, and its columns."""
+    """One table or series: path in the file, what it is, number of rows, and its columns.
+
+    `kind` is "units", "trials" (the table of that name), "intervals" (other tables with a start
+    time), or "events" (time series, tables of events, and groups of series).
+    """
 
     path: str
     kind: str
@@ -53,6 +51,13 @@ class TableSummary:
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def role(self) -> dict[str, object]:
+        """What names it under `trials` in a spec."""
+        if self.kind == "events":
+            return {"events": self.path}
+        return {"table": self.path.removeprefix(INTERVALS)}
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,10 @@ class Inspection:
         First and last spike (seconds).
     tables : list of TableSummary
         Units, trials, other intervals, events.
-    onsets, labels, unit_filters : dict or list
-        Which columns can be onset and label (per table of trials or events), and which columns
-        of the units table can select units.
+    onsets, labels : dict
+        Which columns can be onset and label, per table of trials or events.
+    unit_filters, unit_ranges : list of str
+        Which columns of the units table can select units by value, and which by a range.
     problems : list of str
         What could not be read.
     """
@@ -89,12 +95,13 @@ class Inspection:
     onsets: dict[str, list[str]] = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)
     unit_filters: list[str] = field(default_factory=list)
+    unit_ranges: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def n_trials(self) -> int:
         """Rows of the trials table (0 if there is none)."""
-        return next((t.n_rows for t in self.tables if t.path == "intervals/trials"), 0)
+        return next((t.n_rows for t in self.tables if t.path == TRIALS), 0)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per column of every table."""
@@ -123,20 +130,18 @@ class Inspection:
         label = None
         if source is not None:
             table = next(t for t in self.tables if t.path == source)
-            trials = {"events": source} if table.kind == "events" else {"table": table.name}
-            onsets = self.onsets[source]
+            trials = table.role
             if table.kind != "events":
-                trials["onset"] = onsets[0]
-            trials["labels"] = {name: name for name in self.labels[source]}
+                trials["onset"] = self.onsets[source][0]
+            columns = {_label_name(name): name for name in self.labels[source]}
+            trials["labels"] = columns
             types = {column.name: column.dtype for column in table.columns}
             # text was meant as a label; a measured number seldom was
-            order = sorted(self.labels[source], key=lambda name: types[name] == "number")
-            label = min(order, key=lambda name: types[name] != "text", default=None)
+            order = sorted(columns, key=lambda name: types[columns[name]] == "number")
+            label = min(order, key=lambda name: types[columns[name]] != "text", default=None)
         spec: dict[str, object] = {"name": Path(self.path).stem, "trials": trials}
         if self.unit_filters:
-            units = next(table for table in self.tables if table.kind == "units")
-            column = next(c for c in units.columns if c.name == self.unit_filters[0])
-            spec["units"] = {"keep": {column.name: [column.most_common]}}
+            spec["units"] = {"keep": self._suggested_units()}
         spec |= {
             "frame": {"start": 0.0, "length": 0.5},
             "bin_width": 0.01,
@@ -150,10 +155,26 @@ class Inspection:
         )
         return remark + yaml.safe_dump(spec, sort_keys=False, default_flow_style=None, width=100)
 
+    def _suggested_units(self) -> dict[str, list[str]]:
+        units = next(table for table in self.tables if table.kind == "units")
+        named = {column.name: column for column in units.columns}
+        filters = [named[name] for name in self.unit_filters]
+        # the sorter's verdict where there is one, otherwise what most units have in common
+        judged = next((column for column in filters if "good" in column.values), None)
+        chosen = judged or filters[0]
+        return {chosen.name: ["good" if judged else chosen.most_common]}
+
     def _best_trials(self) -> str | None:
-        preferred = ["intervals/trials", *self.onsets]
-        usable = [path for path in preferred if self.onsets.get(path)]
-        return next((path for path in usable if self.labels.get(path)), next(iter(usable), None))
+        """Choose the likeliest trials: with labels first, tables before groups before series."""
+        kinds = {table.path: table.kind for table in self.tables}
+
+        def rank(path: str) -> tuple[bool, bool, int]:
+            grouped = any(other.startswith(f"{path}/") for other in kinds)
+            order = 0 if kinds[path] != "events" else 1 if grouped else 2
+            return not self.labels.get(path), path in LAST_RESORTS, -1 if path == TRIALS else order
+
+        usable = [path for path in self.onsets if self.onsets[path]]
+        return min(usable, key=rank, default=None)
 
     def __str__(self) -> str:
         lines = [
@@ -176,6 +197,8 @@ class Inspection:
             lines.append(f"  onset   in {path}: {', '.join(names) or 'none'}")
             lines.append(f"  labels  in {path}: {', '.join(self.labels[path]) or 'none'}")
         lines.append(f"  units   by {', '.join(self.unit_filters) or 'rate or spike count only'}")
+        if self.unit_ranges:
+            lines.append(f"  units   by range of {', '.join(self.unit_ranges)}")
         lines += ["", "A spec to start from (set frame, bins and windows to suit the task):", ""]
         return "\n".join(lines) + "\n" + self.suggested_spec().rstrip()
 
@@ -234,6 +257,7 @@ def _inspect(file: h5py.File, path: Path) -> Inspection:
     tables: list[TableSummary] = []
     problems: list[str] = []
     filters: list[str] = []
+    ranges: list[str] = []
     n_units, n_spikes, span = 0, 0, (0.0, 0.0)
     try:
         units, unit_ids, trains = nwb_tables.read_units(file, str(path))
@@ -241,16 +265,25 @@ def _inspect(file: h5py.File, path: Path) -> Inspection:
         if n_spikes:
             span = (float(np.nanmin(trains.times)), float(np.nanmax(trains.times)))
         tables.append(_summary("units", "units", units))
-        filters = [name for name, values in units.columns.items() if _is_label(name, values)]
+        filters = [name for name, values in units.columns.items() if is_label(name, values)]
+        ranges = [
+            name
+            for name, values in units.columns.items()
+            if name not in filters and is_measure(values)
+        ]
     except NeuroAlignError as error:
         problems.append(str(error))
     onsets: dict[str, list[str]] = {}
     labels: dict[str, list[str]] = {}
     for place, kind, table in _trial_like(file):
         tables.append(_summary(place, kind, table))
-        onsets[place] = _onset_columns(table)
-        labels[place] = [n for n, values in table.columns.items() if _is_label(n, values)]
-    if "intervals/trials" not in onsets:
+        onsets[place] = onset_columns(table)
+        labels[place] = [
+            name
+            for name, values in table.columns.items()
+            if is_label(name, values) or (kind == "events" and is_code(name, values))
+        ]
+    if TRIALS not in onsets:
         problems.append("there is no trials table; name another table or events in the spec.")
     return Inspection(
         path=str(path),
@@ -264,21 +297,32 @@ def _inspect(file: h5py.File, path: Path) -> Inspection:
         onsets=onsets,
         labels=labels,
         unit_filters=filters,
+        unit_ranges=ranges,
         problems=problems,
     )
 
 
 def _trial_like(file: h5py.File) -> list[tuple[str, str, Table]]:
-    """Find what could serve as trials: tables of intervals, and event times."""
+    """Find what could serve as trials: tables of intervals, event times, and groups of these."""
     found = []
-    for name, group in nwb_tables.intervals_tables(file).items():
-        kind = "trials" if name == "trials" else "intervals"
-        found.append((f"intervals/{name}", kind, nwb_tables.read_table(group, name)))
-    for place, node in nwb_tables.find_events(file).items():
-        # a sampled signal has timestamps too; reading all of it would be slow and pointless
-        length = node["timestamps"].shape[0] if "timestamps" in node else 0
-        if length <= 100_000:
-            found.append((place, "events", nwb_tables.events_table(node, place)))
+    places = nwb_session.find_places(file)
+    short = {
+        path: place
+        for path, place in places.items()
+        # a sampled signal may have timestamps too; reading all of it would be slow and pointless
+        if place.kind == "series" and place.node["timestamps"].shape[0] <= LONGEST_SERIES
+    }
+    for path, place in places.items():
+        if place.kind == "table":
+            table = nwb_session.read_place(place, place.short)
+            timed = path.startswith(INTERVALS) or "start_time" in table.columns
+            kind = "trials" if path == TRIALS else "intervals" if timed else "events"
+            found.append((path, kind, table))
+        elif path in short:
+            found.append((path, "events", nwb_session.read_place(place, path)))
+    for path, members in event_groups(short).items():
+        parts = [(place.path, nwb_session.read_place(place, place.path)) for place in members]
+        found.append((path, "events", pool_events(parts, path)))
     return found
 
 
@@ -288,7 +332,7 @@ def _stored_text(file: h5py.File, path: str) -> str:
 
 
 def _summary(path: str, kind: str, table: Table) -> TableSummary:
-    columns = [_column_summary(name, values) for name, values in table.columns.items()]
+    columns = [column_summary(name, values) for name, values in table.columns.items()]
     columns += [
         ColumnSummary(name=name, dtype="skipped", n_unique=None, examples=why)
         for name, why in table.skipped.items()
@@ -297,54 +341,6 @@ def _summary(path: str, kind: str, table: Table) -> TableSummary:
     return TableSummary(path=path, kind=kind, n_rows=int(table.ids.size), columns=columns)
 
 
-def _column_summary(name: str, values: Column) -> ColumnSummary:
-    missing = is_missing(values)
-    distinct, counts = np.unique(values[~missing], return_counts=True)
-    if distinct.size <= MOST_LABEL_VALUES:
-        shown = distinct
-    elif values.dtype.kind == "U":
-        shown = distinct[np.argsort(-counts, kind="stable")][:SHOWN_VALUES]
-    else:
-        shown = values[~missing][:SHOWN_VALUES]
-    text = ", ".join(_shown(value) for value in shown)
-    return ColumnSummary(
-        name=name,
-        dtype={"U": "text", "b": "boolean", "i": "integer", "f": "number"}[values.dtype.kind],
-        n_unique=int(distinct.size),
-        examples=f"{text}, ..." if distinct.size > shown.size else text,
-        missing=int(missing.sum()),
-        most_common=_shown(distinct[counts.argmax()]) if distinct.size else "",
-    )
-
-
-def _shown(value: object) -> str:
-    number = value.item() if isinstance(value, np.generic) else value
-    return f"{number:.6g}" if isinstance(number, float) else canonical_text(number)
-
-
-def _is_clock(name: str) -> bool:
-    return name.lower().rpartition("_")[2] in CLOCK_NAMES
-
-
-def _onset_columns(table: Table) -> list[str]:
-    """Name the columns that hold times, the likeliest onset first."""
-    found = [name for name, values in table.columns.items() if _grows(values, _is_clock(name))]
-    rank = {"onset": 0, "start_time": 1, "timestamps": 1, "timestamp": 1, "stop_time": 3}
-    return sorted(found, key=lambda name: rank.get(name.lower(), 0 if "onset" in name else 2))
-
-
-def _grows(values: Column, named: bool) -> bool:
-    if values.dtype.kind not in "if":
-        return False
-    present = values[~is_missing(values)].astype(np.float64)
-    # times of events grow from row to row; contrasts and choices do not
-    grows = present.size > 1 and bool((np.diff(present) > 0).all())
-    return grows and (named or values.dtype.kind == "f")
-
-
-def _is_label(name: str, values: Column) -> bool:
-    if _is_clock(name):
-        return False
-    n_distinct = np.unique(values[~is_missing(values)]).size
-    most = values.size - 1 if values.dtype.kind == "U" else MOST_LABEL_VALUES
-    return 2 <= n_distinct <= min(most, values.size - 1)
+def _label_name(column: str) -> str:
+    """Name a label after its column, unless that is what the recording calls something else."""
+    return f"{column}_label" if column in RESERVED_LABELS else column

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from neuroalign.data import nwb_fallback, nwb_tables
+from neuroalign.data import nwb_fallback, nwb_session
 from neuroalign.data.checks import SpikeTrains
 from neuroalign.data.columns import Table
 from neuroalign.data.recordings import RawSession, build_recording
@@ -176,7 +176,7 @@ def _with_progress(
 
 def _read_file(path: Path, spec: DataSpec, subject: str | None) -> RawSession:
     try:
-        return nwb_tables.read_session(path, spec, subject=subject)
+        return nwb_session.read_session(path, spec, subject=subject)
     except OSError as error:
         raise DataError(
             f"{path} opens but cannot be read to its end, it may be truncated; copy or download "

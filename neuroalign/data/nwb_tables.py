@@ -7,66 +7,22 @@ faster than building the objects of its schema. What this cannot read, `nwb_fall
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from neuroalign.data.checks import SpikeTrains
-from neuroalign.data.columns import Column, Table, plain_column
-from neuroalign.data.recordings import RawSession
-from neuroalign.data.spec_parts import close_match
-from neuroalign.errors import DataError, SpecError
+from neuroalign.data.columns import Column, Table, plain_column, spelt_out
+from neuroalign.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from neuroalign.data.specs import DataSpec
-
-EVENT_PLACES = ("acquisition", "processing", "events", "stimulus/presentation", "analysis")
-ONSET_COLUMNS = ("timestamps", "timestamp", "start_time")
-
-
-def read_session(path: Path, spec: DataSpec, *, subject: str | None = None) -> RawSession:
-    """Read one file's units and trials by h5py.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    spec : DataSpec
-        Says which table or events to read.
-    subject : str, optional
-        Overrides the file's own subject.
-
-    Returns
-    -------
-    RawSession
-        Plain tables, before any rule.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be opened or has no units or trials.
-    SpecError
-        If the table or events that the spec names are not there.
-    """
-    with open_file(path) as file:
-        units, unit_ids, trains = read_units(file, str(path))
-        trials, onset = _read_trials(file, spec, str(path))
-        name = subject if subject is not None else read_subject(file, path)
-    return RawSession(
-        subject=name,
-        units=units,
-        unit_ids=unit_ids,
-        trains=trains,
-        trials=trials,
-        where=str(path),
-        sources=[str(path)],
-        onset=onset,
-    )
+# some files tell a unit's place by the id of its channel instead of by rows of the electrodes
+PEAK_CHANNEL: Final = "peak_channel_id"
+ELECTRODES: Final = "general/extracellular_ephys/electrodes"
 
 
 def open_file(path: Path) -> h5py.File:
@@ -177,19 +133,77 @@ def name_units(units: Table) -> npt.NDArray[np.str_]:
 
 
 def _electrode_location(file: h5py.File, units: h5py.Group) -> Column | None:
-    """Read where each unit's first electrode lies, if the file says so."""
-    electrodes = file.get("general/extracellular_ephys/electrodes/location")
-    if electrodes is None or "electrodes" not in units or "electrodes_index" not in units:
+    """Read where each unit's first electrode, or its peak channel, lies, if the file says so."""
+    electrodes = file.get(ELECTRODES)
+    if not isinstance(electrodes, h5py.Group) or "location" not in electrodes:
         return None
-    rows = np.asarray(units["electrodes"][:], dtype=np.int64)
-    stops = np.asarray(units["electrodes_index"][:], dtype=np.int64)
-    places = read_column(electrodes)
-    starts = np.concatenate([[0], stops[:-1]]).astype(np.int64)
-    found = [
-        str(places[rows[a]]) if a < b and rows[a] < places.size else ""
-        for a, b in zip(starts, stops, strict=True)
-    ]
-    return np.array(found, dtype=str)
+    places = read_column(electrodes["location"])
+    if "electrodes" in units:
+        rows = np.asarray(units["electrodes"][:], dtype=np.int64)
+        stops = units["electrodes_index"][:] if "electrodes_index" in units else None
+        return first_locations(places, rows, stops)
+    if PEAK_CHANNEL in units and "id" in electrodes:
+        return channel_locations(places, electrodes["id"][:], units[PEAK_CHANNEL][:])
+    return None
+
+
+def first_locations(
+    places: Column, rows: npt.NDArray[np.int64], stops: npt.NDArray[Any] | None
+) -> Column:
+    """Return where the first electrode of each unit lies.
+
+    Parameters
+    ----------
+    places : ndarray of shape (electrode,)
+        Text.
+    rows : ndarray
+        Rows of the electrodes, unit after unit.
+    stops : ndarray of shape (unit,), optional
+        Where each unit's rows end; without it there is one row for each unit.
+
+    Returns
+    -------
+    ndarray of shape (unit,)
+        Text; `""` for a unit without electrodes.
+
+    Examples
+    --------
+    >>> first_locations(np.array(["CA1", "CA3"]), np.array([1, 0, 0]), np.array([2, 2, 3]))
+    array(['CA3', '', 'CA1'], dtype='<U3')
+    """
+    ends = np.arange(1, rows.size + 1) if stops is None else np.asarray(stops, dtype=np.int64)
+    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    first = np.append(rows, -1)[np.where(starts < ends, starts, rows.size)]
+    return spelt_out(first, places)
+
+
+def channel_locations(
+    places: Column, channels: npt.NDArray[Any], peaks: npt.NDArray[Any]
+) -> Column:
+    """Return where the peak channel of each unit lies.
+
+    Parameters
+    ----------
+    places : ndarray of shape (electrode,)
+        Text.
+    channels : ndarray of shape (electrode,)
+        Ids of the electrodes.
+    peaks : ndarray of shape (unit,)
+        Id of each unit's channel.
+
+    Returns
+    -------
+    ndarray of shape (unit,)
+        Text; `""` for a unit whose channel is not among the electrodes.
+
+    Examples
+    --------
+    >>> channel_locations(np.array(["VISp", "LP"]), np.array([850, 900]), np.array([900, 1, 850]))
+    array(['LP', '', 'VISp'], dtype='<U4')
+    """
+    row_of = {int(channel): row for row, channel in enumerate(channels)}
+    rows = [row_of.get(int(peak), -1) if np.isfinite(peak) else -1 for peak in peaks]
+    return spelt_out(np.array(rows, dtype=np.int64), places)
 
 
 def read_table(group: h5py.Group, name: str) -> Table:
@@ -207,7 +221,7 @@ def read_table(group: h5py.Group, name: str) -> Table:
     Table
         Columns with one number or text per row; others are listed as skipped, with the reason.
     """
-    listed = [_text(column) for column in group.attrs.get("colnames", [])]
+    listed = [as_text(column) for column in group.attrs.get("colnames", [])]
     others = [key for key in group if key not in listed and key != "id"]
     lengths = [group[key].shape[0] for key in listed if _is_plain(group, key)]
     n_rows = group["id"].shape[0] if "id" in group else max(lengths, default=0)
@@ -258,132 +272,23 @@ def read_column(dataset: h5py.Dataset) -> Column:
     TypeError
         If the values are neither numbers nor text.
     """
-    if dataset.ndim != 1:
+    if dataset.ndim != 1 and not (dataset.ndim == 2 and dataset.shape[1] == 1):
         raise TypeError("it has more than one value per row")
     if h5py.check_ref_dtype(dataset.dtype) or dataset.dtype.names:
         raise TypeError("it holds references")
     elements = dataset.attrs.get("elements")
     if isinstance(elements, h5py.Reference):
-        names = read_column(dataset.file[elements])
-        return names[np.asarray(dataset[:], dtype=np.int64)]
+        return spelt_out(plain_column(dataset[:]), read_column(dataset.file[elements]))
     if h5py.check_string_dtype(dataset.dtype):
-        return np.array(dataset.asstr()[:], dtype=str)
+        return np.array(dataset.asstr(errors="replace")[:], dtype=str).reshape(dataset.shape[0])
     enumerated = h5py.check_enum_dtype(dataset.dtype)
     if enumerated and set(enumerated) != {"FALSE", "TRUE"}:
         names_of = {code: name for name, code in enumerated.items()}
-        return np.array([names_of[code] for code in dataset[:].tolist()], dtype=str)
+        codes = dataset[:].reshape(dataset.shape[0]).tolist()
+        return np.array([names_of.get(code, "") for code in codes], dtype=str)
     return plain_column(dataset[:])
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
-def _read_trials(file: h5py.File, spec: DataSpec, where: str) -> tuple[Table, str]:
-    """Read the trials and name the column that holds onsets by default."""
-    if spec.trials.events is not None:
-        return _read_events(file, spec.trials.events, where)
-    name = spec.trials.table
-    tables = intervals_tables(file)
-    if name in tables:
-        return read_table(tables[name], f"{name} table"), "start_time"
-    if not tables:
-        raise DataError(
-            f"{where} has no trials: there is no table in /intervals. If trials are event times, "
-            "name them with 'trials: {events: ...}' in the spec."
-        )
-    raise SpecError(
-        f"{where} has no intervals table {name!r}; it has: {', '.join(map(repr, tables))}."
-        f"{close_match(name, tables)} Set 'trials: {{table: ...}}' in the spec."
-    )
-
-
-def intervals_tables(file: h5py.File) -> dict[str, h5py.Group]:
-    """Find the tables of intervals: their names and groups."""
-    intervals = file.get("intervals")
-    if not isinstance(intervals, h5py.Group):
-        return {}
-    return {name: node for name, node in intervals.items() if isinstance(node, h5py.Group)}
-
-
-def find_events(file: h5py.File) -> dict[str, h5py.Group | h5py.Dataset]:
-    """Find what holds event times: paths in the file, and the nodes there.
-
-    Parameters
-    ----------
-    file : h5py.File
-        Open for reading.
-    """
-    found: dict[str, h5py.Group | h5py.Dataset] = {}
-    for place in EVENT_PLACES:
-        node = file.get(place)
-        if isinstance(node, h5py.Group):
-            found.update(_walk(node))
-    return found
-
-
-def _walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-    for node in group.values():
-        if not isinstance(node, h5py.Group):
-            continue
-        if "timestamps" in node or ("timestamp" in node and "colnames" in node.attrs):
-            yield node.name.lstrip("/"), node
-        else:
-            yield from _walk(node)
-
-
-def _read_events(file: h5py.File, wanted: str, where: str) -> tuple[Table, str]:
-    known = find_events(file)
-    node = file.get(wanted)
-    if node is None:
-        named = [path for path in known if path.rpartition("/")[2] == wanted]
-        if len(named) > 1:
-            raise SpecError(
-                f"{where} has several events {wanted!r}: {', '.join(map(repr, named))}; "
-                "give the whole path in 'trials: {events: ...}'."
-            )
-        node = known[named[0]] if named else None
-    if node is None:
-        raise SpecError(
-            f"{where} has no events {wanted!r}; it has: "
-            f"{', '.join(map(repr, known)) or 'none'}.{close_match(wanted, known)}"
-        )
-    table = events_table(node, f"events {wanted!r}")
-    onset = next((name for name in ONSET_COLUMNS if name in table.columns), "timestamps")
-    return table, onset
-
-
-def events_table(node: h5py.Group | h5py.Dataset, name: str) -> Table:
-    """Read event times with what stands beside them, as a table.
-
-    Parameters
-    ----------
-    node : h5py.Group or h5py.Dataset
-        A series, an events table, or a bare list of times.
-    name : str
-        What to call it in messages.
-    """
-    if isinstance(node, h5py.Dataset):
-        return _timed({"timestamps": read_column(node)}, name)
-    if "colnames" in node.attrs:
-        return read_table(node, name)
-    columns: dict[str, Column] = {}
-    skipped: dict[str, str] = {}
-    for key, dataset in node.items():
-        try:
-            columns[key] = read_column(dataset)
-        except (AttributeError, TypeError) as error:
-            skipped[key] = str(error)
-    data = node.get("data")
-    if "data" in columns and data is not None and "labels" in data.attrs:
-        spelt = np.array([_text(label) for label in data.attrs["labels"]], dtype=str)
-        columns["data"] = spelt[columns["data"].astype(np.int64)]
-    table = _timed(columns, name)
-    table.skipped.update(skipped)
-    return table
-
-
-def _timed(columns: dict[str, Column], name: str) -> Table:
-    n_rows = columns["timestamps"].size if "timestamps" in columns else 0
-    same = {key: values for key, values in columns.items() if values.size == n_rows}
-    return Table(ids=np.arange(n_rows, dtype=np.int64), columns=same, name=name)
+def as_text(value: Any) -> str:
+    """Return an attribute's text, whether it is stored as bytes or not."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -220,7 +220,8 @@ def _file(
         subject=Subject(subject_id=subject, description=f"Subject {subject}.", **about),
     )
     file.units = _units(data, content)
-    table = spec.trials.table if spec is not None else "trials"
+    # all tables are written to intervals, wherever the spec found its own
+    table = spec.trials.table.rpartition("/")[2] if spec is not None else "trials"
     trials = _trials(data, content, spec, table)
     if table == "trials":
         file.trials = trials

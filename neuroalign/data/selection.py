@@ -14,8 +14,10 @@ from neuroalign.data.columns import (
     Table,
     apply_keep,
     is_missing,
+    matches,
     named_label,
 )
+from neuroalign.data.spec_parts import RESERVED_LABELS
 from neuroalign.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from neuroalign.data.specs import DataSpec, LabelSpec
 
 Notes = list[dict[str, Any]]
-RESERVED = frozenset({"unit", "unit_number", "trial", "onset", "start", "stop", "time", "window"})
+RESERVED = RESERVED_LABELS
 
 
 @dataclass
@@ -66,14 +68,14 @@ def select_trials(
     DataError
         If no trial is left, or the label has one value only.
     """
-    labels = _labels(trials, spec, where)
+    keep = np.ones(trials.ids.size, dtype=bool) if among is None else among.copy()
+    labels = _labels(trials, spec, where, among=keep)
     rules = {}
     for name in spec.trials.keep:
         if name not in labels:
             # what a rule looked at stays visible, so that the rule can be checked later
             labels[name] = trials.column(name, role="trials.keep", where=where)
         rules[name] = labels[name]
-    keep = np.ones(trials.ids.size, dtype=bool) if among is None else among.copy()
     inside = {name: values[keep] for name, values in rules.items()}
     keep[keep] = apply_keep(
         inside,
@@ -99,18 +101,26 @@ def select_trials(
     return SelectedTrials(keep, trials.ids[keep], kept)
 
 
-def _labels(trials: Table, spec: DataSpec, where: str) -> dict[str, Column]:
-    """Read every label's values, all trials."""
+def _labels(trials: Table, spec: DataSpec, where: str, *, among: Mask) -> dict[str, Column]:
+    """Read every label's values, all trials; those that no rule on a column drops need names."""
     asked: Mapping[str, LabelSpec] = spec.trials.labels
     if not asked:
         times = {spec.trials.onset, spec.trials.start, spec.trials.stop, "start_time", "stop_time"}
         clock = RESERVED | times | {"timestamps", "timestamp"}
         return {name: values for name, values in trials.columns.items() if name not in clock}
-    labels = {}
-    for label, label_spec in asked.items():
-        values = trials.column(label_spec.column, role=f"label {label!r}", where=where)
-        labels[label] = named_label(values, label_spec, label=label, where=where)
-    return labels
+    raw = {
+        label: trials.column(label_spec.column, role=f"label {label!r}", where=where)
+        for label, label_spec in asked.items()
+    }
+    # of a series of codes, only those that a rule on its column keeps have to mean something
+    staying = among.copy()
+    for name, rule in spec.trials.keep.items():
+        if name in trials.columns and name not in asked:
+            staying &= matches(trials.columns[name], rule)
+    return {
+        label: named_label(values, asked[label], label=label, where=where, among=staying)
+        for label, values in raw.items()
+    }
 
 
 def _check_several(

@@ -17,8 +17,11 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from neuroalign.data.spec_parts import (
+    RANGE_RULE,
+    VALUES_RULE,
     FrameSpec,
     LabelSpec,
+    RangeSpec,
     SpecPart,
     TimesSpec,
     TrialsSpec,
@@ -32,6 +35,7 @@ __all__ = [
     "DataSpec",
     "FrameSpec",
     "LabelSpec",
+    "RangeSpec",
     "TimesSpec",
     "TrialsSpec",
     "UnitsSpec",
@@ -41,7 +45,9 @@ __all__ = [
 ]
 
 # pydantic appends the tried branch of a union to an error's location; no user wants to read it
-_BRANCHES: Final = frozenset({"bool", "int", "float", "str", "list[str]"})
+_BRANCHES: Final = frozenset({"bool", "int", "float", "str", "list[str]", VALUES_RULE, RANGE_RULE})
+# beside the shipped specs, but no data set's
+TEMPLATE: Final = "template"
 
 
 class DataSpec(SpecPart):
@@ -51,26 +57,31 @@ class DataSpec(SpecPart):
     ----------
     name : str
         Short name of the data set.
-    description, citation, source : str
-        What it is, whom to cite, and where it can be had.
-    notes : list of str
+    description : str, default=""
+        What it is: task, animals, brain area.
+    citation : str, default=""
+        Whom to cite.
+    source : str, default=""
+        Where it can be had.
+    notes : list of str, optional
         Known oddities.
-    trials : TrialsSpec
+    trials : TrialsSpec, optional
         Where onsets and labels live, and which trials to keep.
-    units : UnitsSpec
+    units : UnitsSpec, optional
         Which units to keep.
-    times : TimesSpec
+    times : TimesSpec, optional
         Overrides for clocks that are not ascending seconds.
     frame : FrameSpec, optional
-        The analysed part of a trial (seconds).
+        The analysed part of a trial. Without it, `bin_spikes` has to be told.
     bin_width : float, optional
-        Seconds.
+        Width of a bin (seconds). Frame, window and step are whole numbers of bins.
     window : WindowSpec, optional
-        Length and step of the windows (seconds).
+        The windows within a frame. Without it, `slide_windows` has to be told.
     label : str or list of str, optional
-        The label (or combination) that subjects share.
-    recipes : dict
-        Name to arguments of `SharedLatentModel`; `recommended` is the default one.
+        The label that subjects share, or several, whose combination counts.
+    recipes : dict, optional
+        Name to arguments of `SharedLatentModel`. `recommended` is the default one; without it,
+        the model's own defaults are that.
 
     Examples
     --------
@@ -243,14 +254,39 @@ def load_spec(spec: str | Path | Mapping[str, Any] | DataSpec) -> DataSpec:
 
 def shipped_specs() -> dict[str, Path]:
     """Map the names of the specs that come with the package to their files."""
+    found: dict[str, Path] = {}
+    for folder in _spec_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem != TEMPLATE:
+                found.setdefault(path.stem, path)
+    return found
+
+
+def spec_template() -> str:
+    """Return the commented template: every key of a spec, its default and what it means.
+
+    Raises
+    ------
+    SpecError
+        If it did not come with this installation.
+
+    Examples
+    --------
+    >>> DataSpec.model_validate(yaml.safe_load(spec_template())).name
+    'my_study'
+    """
+    for folder in _spec_folders():
+        path = folder / f"{TEMPLATE}.yaml"
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise SpecError("the template of data specs is missing; install neuroalign again.")
+
+
+def _spec_folders() -> list[Path]:
     # an installed wheel carries the specs inside; a checkout has them beside the package
     inside = Path(str(resources.files("neuroalign"))) / "_data_specs"
     beside = Path(__file__).resolve().parents[2] / "data_specs"
-    found: dict[str, Path] = {}
-    for folder in (inside, beside):
-        for path in sorted(folder.glob("*.yaml")) if folder.is_dir() else []:
-            found.setdefault(path.stem, path)
-    return found
+    return [folder for folder in (inside, beside) if folder.is_dir()]
 
 
 def _find(spec: str | Path) -> Path:
@@ -293,8 +329,8 @@ def _sentence(place: str, problems: list[dict[str, Any]]) -> str:
     """Turn what pydantic says about one place into a sentence a user can act on."""
     problem = problems[0]
     if problem["type"] == "extra_forbidden":
-        *parents, key = problem["loc"]
-        known = _keys_at(parents)
+        *parents, key = (part for part in problem["loc"] if part not in _BRANCHES)
+        known = _keys_at(parents, is_range=RANGE_RULE in problem["loc"])
         inside = f" in {'.'.join(map(str, parents))!r}" if parents else ""
         return f"unknown key {key!r}{inside}.{close_match(key, known)} Allowed: {', '.join(known)}."
     if problem["type"] == "missing":
@@ -309,17 +345,18 @@ def _sentence(place: str, problems: list[dict[str, Any]]) -> str:
     return f"{place} should be {wanted}, got {problem['input']!r}."
 
 
-def _keys_at(location: list[Any]) -> list[str]:
+def _keys_at(location: list[Any], *, is_range: bool) -> list[str]:
     """List the keys that are allowed at a place in a spec."""
-    model: type[BaseModel] = DataSpec
     parts: dict[str, type[BaseModel]] = {
         "trials": TrialsSpec,
         "units": UnitsSpec,
         "times": TimesSpec,
         "frame": FrameSpec,
         "window": WindowSpec,
-        "labels": LabelSpec,
     }
-    for part in location:
-        model = parts.get(part, model)
+    model = parts.get(location[0], DataSpec) if location else DataSpec
+    if is_range:
+        model = RangeSpec
+    elif location[:2] == ["trials", "labels"]:
+        model = LabelSpec
     return list(model.model_fields)

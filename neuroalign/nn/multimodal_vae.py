@@ -60,7 +60,8 @@ class ObjectiveRows:
         """Average over the middle half of the rows, for every modality and R apart.
 
         A few rows can cost more than all others together, for instance a held-out trial whose
-        rates are far beyond any in training; they have no say here.
+        rates are far beyond any in training; they have no say here. A modality that some rows
+        lack counts by the share of rows that have it, as it does in the mean over all rows.
         """
         return ObjectiveTerms(
             _middle(self.reconstruction, self.present), _middle(self.regularisation, None)
@@ -68,7 +69,7 @@ class ObjectiveRows:
 
 
 def _middle(values: Tensor, present: Tensor | None) -> Tensor:
-    """Return the interquartile mean over the last dimension; 0 if nothing is present."""
+    """Return the interquartile mean over the last dimension, times the share that is present."""
     broken = ~torch.isfinite(values).all(-1)  # no middle is to be trusted then
     if present is not None:
         values = torch.where(present, values, torch.nan)
@@ -76,8 +77,10 @@ def _middle(values: Tensor, present: Tensor | None) -> Tensor:
     low = values.nanquantile(0.25, dim=-1, keepdim=True, interpolation="lower")
     high = values.nanquantile(0.75, dim=-1, keepdim=True, interpolation="higher")
     inside = (values >= low) & (values <= high)
-    total = torch.where(inside, values, 0.0).sum(-1)
-    return torch.where(broken, torch.inf, total / inside.sum(-1).clamp_min(1))
+    middle = torch.where(inside, values, 0.0).sum(-1) / inside.sum(-1).clamp_min(1)
+    if present is not None:
+        middle = middle * present.to(middle).mean(-1)
+    return torch.where(broken, torch.inf, middle)
 
 
 class MultimodalVAE(nn.Module):

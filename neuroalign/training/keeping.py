@@ -12,13 +12,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from neuroalign.errors import ModelFileError
+from neuroalign.errors import ModelFileError, TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.replicates import keep_replicates
 from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 HistoryRow = dict[str, float]
+
+
+class NoReplicateLeftError(TrainingError):
+    """Every replicate broke; the message is that of the last one.
+
+    Attributes
+    ----------
+    errors : tuple of str
+        What went wrong with each replicate.
+    """
+
+    def __init__(self, message: str, errors: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)
 
 
 @dataclass

@@ -12,13 +12,19 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from neuroalign.errors import TrainingError
 from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveRows, ObjectiveTerms
 from neuroalign.nn.random import RandomStreams
 from neuroalign.nn.replicates import bounds_of, each_replicate, set_bounds, set_weights
 from neuroalign.training.averaging import WeightAverage
 from neuroalign.training.config import TrainingConfig
-from neuroalign.training.keeping import FitProgress, HistoryRow, Keeper, narrow, resume
+from neuroalign.training.keeping import (
+    FitProgress,
+    HistoryRow,
+    Keeper,
+    NoReplicateLeftError,
+    narrow,
+    resume,
+)
 from neuroalign.training.pairing import Rows
 from neuroalign.training.schedules import ObjectiveSchedules
 from neuroalign.training.sets import SideBySide, TrainingSet
@@ -77,8 +83,8 @@ def train(
 
     Raises
     ------
-    TrainingError
-        If a loss is not finite in every replicate; the message names the modality.
+    NoReplicateLeftError
+        If a loss is not finite in every replicate; a TrainingError that names the modality.
     ModelFileError
         If the checkpoint is damaged or belongs to another fit.
     """
@@ -173,7 +179,7 @@ def _note_problem(progress: FitProgress, replicate: int, problem: str) -> None:
     if problem:
         progress.errors[replicate] = problem
         if all(progress.errors):
-            raise TrainingError(problem)
+            raise NoReplicateLeftError(problem, progress.errors)
 
 
 def _set_weights(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -29,7 +28,7 @@ from neuroalign.training.sets import TrainingSet
 from neuroalign.training.sources import Source
 from neuroalign.validation.dataset import Benchmark, Modality, Rows
 from neuroalign.validation.settings import StudySettings
-from neuroalign.validation.sources import ComposedImages, source_of
+from neuroalign.validation.sources import ComposedImages, on_device, source_of
 
 INITIAL_WEIGHTS = 2**31 - 3  # key of the random streams, which no epoch ever has
 
@@ -205,8 +204,8 @@ def _training_sources(
         parts = benchmark.ingredients[modality.name]
         composed.append(
             ComposedImages(
-                torch.from_numpy(parts.digits[: len(rows)]).to(streams.device),
-                torch.from_numpy(np.ascontiguousarray(parts.background)).to(streams.device),
+                on_device(parts.digits[: len(rows)], streams.device),
+                on_device(parts.background, streams.device),
                 modality.shape[1],
                 streams,
             )

@@ -35,8 +35,21 @@ def read_idx(path: str | Path) -> np.ndarray:
     ------
     DataError
         If the file is missing, damaged, truncated, too long, or holds another type.
+
+    References
+    ----------
+    LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document
+    recognition (MNIST).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "labels").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 4]))
+    ...     read_idx(f"{folder}/labels")
+    array([5, 0, 4], dtype=uint8)
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     try:
         content = file.read_bytes()
         if content[:2] == b"\x1f\x8b":
@@ -83,8 +96,15 @@ def read_mnist(folder: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     ------
     DataError
         If a file is missing or damaged, or images and labels do not belong together.
+
+    Examples
+    --------
+    >>> read_mnist("nowhere")
+    Traceback (most recent call last):
+    neuroalign.errors.DataError: nowhere holds none of train-images-idx3-ubyte, ...
     """
-    return {part: _part(Path(folder), part) for part in PARTS}
+    root = Path(folder).expanduser()
+    return {part: _part(root, part) for part in PARTS}
 
 
 def _part(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:

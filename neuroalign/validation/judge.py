@@ -17,7 +17,7 @@ from neuroalign.nn.networks import StackedLinear
 from neuroalign.nn.random import RandomStreams
 from neuroalign.validation.dataset import Benchmark, Rows
 from neuroalign.validation.scoring import score_predictions
-from neuroalign.validation.sources import ComposedImages, ImageSource
+from neuroalign.validation.sources import ComposedImages, ImageSource, on_device
 
 BATCH = 128
 LEAST_STEPS = 20  # of an epoch: small data are cut into smaller batches
@@ -177,14 +177,14 @@ def _taught_with(
     if parts is None:
         return images, labels
     streams = RandomStreams([0], device)
-    digits = torch.from_numpy(parts.digits[: len(rows)]).to(device)
-    background = torch.from_numpy(np.ascontiguousarray(parts.background)).to(device)
+    digits = on_device(parts.digits[: len(rows)], device)
+    background = on_device(parts.background, device)
     return ComposedImages(digits, background, images.images.shape[-1], streams), labels
 
 
 def _on_device(rows: Rows, modality: str, device: torch.device) -> tuple[ImageSource, Tensor]:
-    images = ImageSource(torch.from_numpy(rows.observations[modality]).to(device))
-    labels = torch.from_numpy(rows.labels).to(device)
+    images = ImageSource(on_device(rows.observations[modality], device))
+    labels = on_device(rows.labels, device)
     return images, labels.float() if labels.dim() == 2 else labels
 
 

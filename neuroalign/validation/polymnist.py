@@ -18,8 +18,9 @@ from neuroalign.validation.dataset import Benchmark, Ingredients, Modality, Rows
 from neuroalign.validation.idx_files import read_mnist
 from neuroalign.validation.image_folders import (
     SIDE,
+    list_polymnist_part,
     read_backgrounds,
-    read_polymnist_part,
+    read_polymnist_rows,
 )
 
 DIGIT: Final = 21  # 28 pixels scaled by 0.75
@@ -47,13 +48,38 @@ def compose(
     Returns
     -------
     ndarray of uint8, (image, channel, 28, 28)
+
+    Raises
+    ------
+    ParameterError
+        If a digit would reach over its image, or a piece over its background.
+
+    Examples
+    --------
+    >>> ink, sky = np.ones((1, 21, 21), dtype=bool), np.full((3, 30, 40), 55, dtype=np.uint8)
+    >>> image = compose(ink, sky, place=np.array([[0, 7]]), corner=np.array([[2, 9]]))
+    >>> image[0, 0, 0, 5:9]
+    array([ 55,  55, 200, 200], dtype=uint8)
     """
-    pieces = np.lib.stride_tricks.sliding_window_view(background, (SIDE, SIDE), axis=(1, 2))
-    images = pieces[:, corner[:, 0], corner[:, 1]].transpose(1, 0, 2, 3).copy()
-    mask = np.zeros((len(digits), SIDE, SIDE), dtype=bool)
-    image, row, column = np.nonzero(digits)
-    mask[image, row + place[image, 0], column + place[image, 1]] = True
-    return np.where(mask[:, None], 255 - images, images)
+    windows = np.lib.stride_tricks.sliding_window_view
+    pieces = windows(background, (SIDE, SIDE), axis=(1, 2)).transpose(1, 2, 0, 3, 4)
+    _check_inside("place", place, (SIDE - DIGIT + 1, SIDE - DIGIT + 1))
+    _check_inside("corner", corner, pieces.shape[:2])
+    images = np.ascontiguousarray(pieces[corner[:, 0], corner[:, 1]])
+    mask = np.zeros((len(digits), 1, SIDE, SIDE), dtype=np.uint8)
+    spots = windows(mask[:, 0], (DIGIT, DIGIT), axis=(1, 2), writeable=True)
+    spots[np.arange(len(digits)), place[:, 0], place[:, 1]] = digits * np.uint8(255)
+    images ^= mask  # x ^ 255 is 255 - x, and x ^ 0 is x
+    return images
+
+
+def _check_inside(name: str, values: np.ndarray, room: tuple[int, ...]) -> None:
+    if values.size and (values.min() < 0 or (values >= room).any()):
+        worst = values[((values < 0) | (values >= room)).any(axis=1)][0]
+        raise ParameterError(
+            f"{name} must lie within 0 to {room[0] - 1} and 0 to {room[1] - 1}, got "
+            f"{tuple(worst.tolist())}."
+        )
 
 
 def shrink(digits: np.ndarray) -> np.ndarray:
@@ -63,6 +89,22 @@ def shrink(digits: np.ndarray) -> np.ndarray:
     ----------
     digits : ndarray of uint8, (image, height, width)
         White on black.
+
+    Returns
+    -------
+    ndarray of bool, (image, 21, 21)
+
+    Notes
+    -----
+    Pillow's bilinear filter averages over what it leaves out. The published programs take every
+    value from its two nearest pixels instead: of the 57 pixels of an MNIST digit about 2 differ.
+
+    Examples
+    --------
+    >>> square = np.zeros((1, 28, 28), dtype=np.uint8)
+    >>> square[:, 8:20, 8:20] = 255
+    >>> int(shrink(square).sum())  # 12 x 12 pixels of 28 x 28 are 9 x 9 of 21 x 21
+    81
     """
     from PIL import Image
 
@@ -103,6 +145,13 @@ def paired_rows(
         The composed images.
     dict of str to Ingredients
         By view, what they were composed of.
+
+    Examples
+    --------
+    >>> ink, black = np.ones((4, 21, 21), dtype=bool), np.zeros((3, 28, 28), dtype=np.uint8)
+    >>> rows, _ = paired_rows(ink, np.array([0, 1, 0, 1]), {"a": black}, seed=0, part="train")
+    >>> rows.observations["a"].shape, rows.labels
+    ((4, 3, 28, 28), array([0, 1, 0, 1]))
     """
     observations, ingredients = {}, {}
     for view, background in backgrounds.items():
@@ -142,13 +191,13 @@ def polymnist(
         order of the views.
     folder : str or Path, optional
         A ready-made PolyMNIST (`train/m0/0.3.png`, …, `test/m4/…`), read as it is: whether its
-        digits are translated is not asked. Its last training rows are the validation rows.
+        digits are translated is not asked. Validation rows are drawn from its training rows.
     n_views : int
         3 as in the paper, 5 as elsewhere.
     n_train, n_validation, n_test : int, optional
         Rows; by default all there are (ready-made: a tenth of the training rows validates).
     random_state : int, Generator or None, default=0
-        Seed of pairs, places and pieces.
+        Seed of the choice of rows, and of pairs, places and pieces.
 
     Returns
     -------
@@ -163,7 +212,19 @@ def polymnist(
     DataError
         If a file is missing or wrong, or there are too few images or backgrounds.
     ParameterError
-        If arguments contradict each other.
+        If arguments contradict each other, or a number makes no sense.
+
+    Notes
+    -----
+    In what is built here no digit is in two parts. In a ready-made PolyMNIST none is in both
+    training and test rows, and no image is in two parts; but every view there took MNIST's
+    training digits in an order of its own, so that the digit of a validation row can be that of
+    a training row in another view, on another background.
+
+    References
+    ----------
+    Sutter, Daunhawer & Vogt (2021), Generalized multimodal ELBO (PolyMNIST). Daunhawer, Sutter,
+    Chin-Cheong, Palumbo & Vogt (2022), On the limitations of multimodal VAEs (its translation).
 
     Examples
     --------
@@ -177,44 +238,74 @@ def polymnist(
         raise ParameterError("give folder, or mnist_dir with backgrounds, not both.")
     if (mnist_dir is None) != (backgrounds is None):
         raise ParameterError("mnist_dir and backgrounds go together; give both or neither.")
-    if n_views < 2:
-        raise ParameterError(f"n_views must be at least 2, got {n_views}.")
+    if not _is_whole(n_views) or n_views < 2:
+        raise ParameterError(f"n_views must be a whole number of at least 2, got {n_views!r}.")
     wanted = {"train": n_train, "validation": n_validation, "test": n_test}
     for part, number in wanted.items():
-        if number is not None and number < 1:
-            raise ParameterError(f"n_{part} must be positive, got {number}.")
-    if folder is not None:
-        return _ready_made(Path(folder), n_views, wanted)
+        if number is not None and (not _is_whole(number) or number < 1):
+            raise ParameterError(
+                f"n_{part} must be a positive whole number or None, got {number!r}."
+            )
     seed = resolve_seed(random_state)
+    if folder is not None:
+        return _ready_made(Path(folder).expanduser(), n_views, wanted, seed)
     if mnist_dir is not None and backgrounds is not None:
-        return _built(Path(mnist_dir), backgrounds, n_views, wanted, seed)
+        return _built(Path(mnist_dir).expanduser(), backgrounds, n_views, wanted, seed)
     return _embedded(n_views, wanted, seed)
 
 
-def _ready_made(folder: Path, n_views: int, wanted: Mapping[str, int | None]) -> Benchmark:
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
+def _ready_made(
+    folder: Path, n_views: int, wanted: Mapping[str, int | None], seed: int
+) -> Benchmark:
     views = [f"m{number}" for number in range(n_views)]
-    train, validation = wanted["train"], wanted["validation"]
-    whole = None if train is None or validation is None else train + validation
-    images, labels = read_polymnist_part(folder / "train", views, whole)
-    if validation is None:
-        validation = max(1, len(labels) // 10)
-    if len(labels) <= validation or (train is not None and train + validation > len(labels)):
-        raise DataError(
-            f"{folder / 'train'} has {len(labels)} rows, too few for {train or 'any'} training "
-            f"and {validation} validation rows."
-        )
-    both = Rows(images, labels)
-    border = len(labels) - validation
-    test = Rows(*read_polymnist_part(folder / "test", views, wanted["test"]))
+    listed = {part: list_polymnist_part(folder / part, views) for part in ("train", "test")}
+    numbers = _ready_made_numbers(folder, wanted, len(listed["train"]), len(listed["test"]))
+    # drawn: classes differ in number, so that the last rows by number lack the rarer digits
+    order = {
+        part: named_generator(seed, "polymnist", "ready-made", part).permutation(len(rows))
+        for part, rows in listed.items()
+    }
+    border = numbers["validation"]
+    chosen = {
+        "train": ("train", order["train"][border : border + numbers["train"]]),
+        "validation": ("train", order["train"][:border]),
+        "test": ("test", order["test"][: numbers["test"]]),
+    }
+    rows = {
+        part: Rows(*read_polymnist_rows(folder / home, views, [listed[home][i] for i in index]))
+        for part, (home, index) in chosen.items()
+    }
     return Benchmark(
         "PolyMNIST",
         tuple(Modality(view, "image", MODALITY_SHAPE) for view in views),
         DIGITS,
-        both.first(border if train is None else train),
-        both.take(np.arange(border, len(labels))),
-        test,
-        f"{n_views} views of a ready-made PolyMNIST, read as it is.",
+        rows["train"],
+        rows["validation"],
+        rows["test"],
+        f"{n_views} views of a ready-made PolyMNIST, read as it is. Validation rows are some of "
+        f"its training rows (seed {seed}); their digits may be training digits of other views.",
     )
+
+
+def _ready_made_numbers(
+    folder: Path, wanted: Mapping[str, int | None], n_train: int, n_test: int
+) -> dict[str, int]:
+    """Return how many rows each part has, by default all there are."""
+    validation = wanted["validation"] or max(1, n_train // 10)
+    train = wanted["train"] or n_train - validation
+    test = wanted["test"] or n_test
+    if train < 1 or train + validation > n_train:
+        raise DataError(
+            f"{folder / 'train'} has {n_train} rows, too few for {wanted['train'] or 'any'} "
+            f"training and {validation} validation rows."
+        )
+    if test > n_test:
+        raise DataError(f"{folder / 'test'} has {n_test} rows, got n_test={test}.")
+    return {"train": train, "validation": validation, "test": test}
 
 
 def _built(
@@ -261,8 +352,9 @@ def _embedded(n_views: int, wanted: Mapping[str, int | None], seed: int) -> Benc
     cut = {"train": order[:1100], "validation": order[1100:1300], "test": order[1300:]}
     parts = {part: (digits[index], labels[index]) for part, index in cut.items()}
     about = (
-        "scikit-learn's 1,797 digits of 8 x 8 pixels on pieces of its two sample photographs: a "
-        "stand-in that needs no download."
+        "scikit-learn's 1,797 digits of 8 x 8 pixels on pieces of its two sample photographs (the "
+        "third view: the second photograph upside down with red and blue exchanged): a stand-in "
+        "that needs no download."
     )
     return _assemble("PolyMNIST-style (small digits)", parts, images, wanted, seed, about)
 

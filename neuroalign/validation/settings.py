@@ -71,7 +71,7 @@ class StudySettings:
     divergence: str = "pairwise"
     classifier_rows: int = 10_000
     judge_rows: int | None = 20_000
-    judge_images: int = 150_000
+    judge_images: int = 60_000
 
     def __post_init__(self) -> None:
         unknown = [method for method in self.methods if method not in SHARING_RULES]
@@ -126,8 +126,8 @@ PRESETS: Final[dict[str, dict[str, StudySettings]]] = {
     },
     "celeba": {
         "quick": StudySettings(
-            image_filters=(16, 32, 32, 32), text_filters=(32, 32, 32, 32, 32), epochs=20,
-            judge_images=40_000,
+            image_filters=(16, 32, 32, 32), text_filters=(32, 32, 32, 32, 32), epochs=10,
+            train_rows=2000, judge_images=40_000,
         ),
         "paper": StudySettings(
             betas=_POWERS_CELEBA, seeds=tuple(range(3)), n_latents=128,

@@ -138,7 +138,12 @@ class TextSource:
         return (texts.unsqueeze(-2) == symbols).to(torch.get_default_dtype()), texts
 
 
+def on_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array to the device; workers hold arrays that nobody may write to."""
+    return torch.from_numpy(np.array(values, order="C")).to(device)
+
+
 def source_of(values: np.ndarray, n_symbols: int, device: torch.device) -> ImageSource | TextSource:
     """Put one modality's observations on the device; `n_symbols` of 0 means images."""
-    there = torch.from_numpy(np.ascontiguousarray(values)).to(device)
+    there = on_device(values, device)
     return TextSource(there, n_symbols) if n_symbols else ImageSource(there)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from evaluation_examples import BAYES, QUICK, CodeModel, Log, one_tree, only, wi
 from neuroalign.analysis.aligners import ProcrustesPCA, RawCounts
 from neuroalign.analysis.crossvalidation import cross_validate
 from neuroalign.analysis.decoding import decode_labels
-from neuroalign.analysis.evaluation import evaluate
+from neuroalign.analysis.evaluation import Evaluation, evaluate
 from neuroalign.analysis.imputation import reconstruction_scores, score_imputation
 from neuroalign.data.splits import kfold_trials, split_trials
 from neuroalign.errors import DataError, DataWarning, ParameterError, TrainingError
@@ -417,17 +418,92 @@ class BrokenModel(CodeModel):
         raise TrainingError("the loss is not finite.")
 
 
-def test_a_method_that_fails_is_left_out_and_the_others_stay(windows: xr.DataTree) -> None:
+def test_a_method_that_fails_is_left_out_and_the_others_stay(
+    windows: xr.DataTree, tmp_path: Path
+) -> None:
     whole = evaluate(windows, {"code": CodeModel()}, label="odor", **QUICK)
+    assert whole.left_out_methods == {}
     said = r"^left out, since they could not be fitted: 'broken' \(the loss is not finite\.\)$"
     with pytest.warns(DataWarning, match=said):
         result = evaluate(
             windows, {"broken": BrokenModel(), "code": CodeModel()}, label="odor", **QUICK
         )
     assert result.models == ["code"]
+    assert result.left_out_methods == {"broken": "the loss is not finite."}
+    loaded = Evaluation.load(result.save(tmp_path / "scores.nc"))
+    assert loaded.left_out_methods == result.left_out_methods
+    for one in (result, whole):
+        del one.dataset.attrs["left_out_methods"]
     xr.testing.assert_identical(
         result.dataset.drop_vars("seconds"), whole.dataset.drop_vars("seconds")
     )
+    assert result.left_out_methods == {}  # as in files of earlier versions
+
+
+class MissetModel(CodeModel):
+    """Cannot be fitted as it is set."""
+
+    def __init__(self, error: type[Exception] = ParameterError, *, log: Log | None = None) -> None:
+        super().__init__(log=log)
+        del self.separation, self.fails_below
+        self.error = error
+
+    def fit(self, windows: xr.DataTree, *, label: str) -> Self:
+        raise self.error("it is set wrongly.")
+
+
+@pytest.mark.parametrize("error", [ParameterError, DataError])
+def test_what_a_user_has_to_mend_ends_the_evaluation(
+    error: type[Exception], windows: xr.DataTree
+) -> None:
+    models = {"code": CodeModel(), "misset": MissetModel(error)}
+    with pytest.raises(error, match=r"^method 'misset': it is set wrongly\.$"):
+        evaluate(windows, models, label="odor", **QUICK)
+
+
+def test_parameters_of_shared_latent_models_are_checked_before_any_fit(
+    windows: xr.DataTree,
+) -> None:
+    log = Log()
+    models = {"code": CodeModel(log=log), "ours": SharedLatentModel(2, beta=-1.0)}
+    with pytest.raises(ParameterError, match=r"^beta must be a number .* got -1\.0\.$"):
+        evaluate(windows, models, label="odor", **QUICK)
+    models["ours"] = SharedLatentModel(2)
+    with pytest.raises(ParameterError, match=r"^dropout must be at least 0 and below 1, got 2\.$"):
+        evaluate(windows, models, label="odor", tune={"ours": {"dropout": [0.1, 2]}}, **QUICK)
+    assert not log
+
+
+def test_a_classifier_that_is_none_ends_the_evaluation(windows: xr.DataTree) -> None:
+    asked = QUICK | {"classifier": "bayes"}
+    with pytest.raises(ParameterError, match=r"^method 'CodeModel': classifier must be"):
+        evaluate(windows, CodeModel(), label="odor", **asked)
+
+
+def test_a_baseline_that_the_data_do_not_allow_is_left_out(windows: xr.DataTree) -> None:
+    """Nobody chose its eight components, so that there is nothing for a user to mend."""
+    few = map_subjects(windows, lambda _, d: d.isel(unit=slice(0, 1)))  # 4 features each
+    said = r"^left out, .*: 'PCA' \(n_latents must lie between 1 and 4 for subject 'ada'"
+    with pytest.warns(DataWarning, match=said):
+        result = evaluate(
+            few, {}, label="odor", baselines=["PCA", "raw counts"], imputation=False, **QUICK
+        )
+    assert result.models == ["raw counts"]
+    assert list(result.left_out_methods) == ["PCA"]
+
+
+class BlindModel(CodeModel):
+    """Its latents are no numbers."""
+
+    def _latents(self, subject: str, data: xr.Dataset) -> xr.Dataset:
+        return super()._latents(subject, data) * np.nan
+
+
+def test_latents_that_are_no_numbers_leave_a_method_out(windows: xr.DataTree) -> None:
+    models = {"code": CodeModel(), "blind": BlindModel()}
+    with pytest.warns(DataWarning, match=r"'blind' \(expected finite latents"):
+        result = evaluate(windows, models, label="odor", **QUICK)
+    assert result.models == ["code"]
 
 
 def test_when_every_method_fails_the_error_names_all(windows: xr.DataTree) -> None:

@@ -53,7 +53,7 @@ INTERVAL = ["low", "high"]
 COLUMNS = {
     "headline": [
         "model", "scope", "level", "accuracy", *INTERVAL, "chance", "p_decoder_null",
-        "p_model_null", "model_null_mean",
+        "p_model_null", "model_null_mean", "model_null_failed",
     ],
     "decoding": [
         "model", "level", "kind", "train_subject", "test_subject", "accuracy", *INTERVAL, "chance",

@@ -26,13 +26,15 @@ from sklearn.metrics import balanced_accuracy_score
 from neuroalign.analysis.aligners import ProcrustesPCA, RawCounts
 from neuroalign.analysis.decoding import decode_labels, scores_to_frame
 from neuroalign.analysis.evaluation import evaluate
-from neuroalign.analysis.evaluation_nulls import permuted_labels, with_labels
+from neuroalign.analysis.evaluation_nulls import model_null, permuted_labels, with_labels
 from neuroalign.analysis.evaluation_scores import headline, score_left_out, score_method
-from neuroalign.analysis.evaluation_tasks import FoldResult, Plan, fit_fold
+from neuroalign.analysis.evaluation_tasks import Failure, FoldResult, Plan, fit_folds
+from neuroalign.analysis.fitting_many import fits_at_once
 from neuroalign.analysis.imputation import score_imputation
 from neuroalign.analysis.predictions import Predictions, ReadTrials, predict_labels
 from neuroalign.data.splits import kfold_trials, split_trials
-from neuroalign.errors import DataError
+from neuroalign.errors import DataError, DataWarning, TrainingError
+from neuroalign.model import SharedLatentModel
 from neuroalign.schema import build_tree, iterate_subjects
 
 CLASSES = ("A", "B", "C", "D")
@@ -272,7 +274,8 @@ def test_corrected_p_values_are_those_of_the_table_of_scores() -> None:
 
 def fold_results(windows: xr.DataTree, folds: list[Any], seed: int = 0) -> list[FoldResult]:
     plan = Plan("odor", "odor", False, BAYES, True, seed)
-    return [fit_fold(LabelModel(), {}, fold, plan, number=n) for n, fold in enumerate(folds)]
+    results = fit_folds(LabelModel(), {}, folds, plan, numbers=range(len(folds)))
+    return [result for result in results if isinstance(result, FoldResult)]
 
 
 def test_imputation_pools_trials_of_folds() -> None:
@@ -505,3 +508,104 @@ def test_rare_labels_can_be_permuted() -> None:
     assert [int((data["odor"] == "D").sum()) for _, data in iterate_subjects(rare)] == [3, 3]
     scores = evaluate(rare, StrictModel(), label="odor", cv=3, model_permutations=8, **QUICK)
     assert np.isfinite(scores.dataset["model_null"]).all()
+
+
+class FailingUnderTheNull(CodeModel):
+    """Is fitted to true labels, and fails at some of the fits to permuted ones."""
+
+    def __init__(
+        self,
+        *,
+        failing: tuple[int, ...] = (),
+        error: type[Exception] = TrainingError,
+        log: Log | None = None,
+    ) -> None:
+        super().__init__(log=log)
+        del self.separation, self.fails_below
+        self.failing = failing
+        self.error = error
+
+    def fit(self, windows: xr.DataTree, *, label: str) -> Self:
+        self.separation, self.fails_below = 1.0, -1.0
+        super().fit(windows, label=label)
+        assert self.log is not None
+        number = sum(record["label"] == "paired_label" for record in self.log) - 1
+        if label == "paired_label" and number in self.failing:
+            raise self.error(f"fit {number} is not finite.")
+        return self
+
+
+ASKED_NULL: dict[str, Any] = {
+    "label": "odor", "cv": 2, "model_permutations": 4, "model_null_of": "fit and classifier",
+} | QUICK  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [TrainingError, DataError, np.linalg.LinAlgError])
+def test_a_permutation_that_cannot_be_fitted_counts_as_one_that_reaches(
+    error: type[Exception],
+) -> None:
+    windows = one_tree(per_label=6)
+    whole = evaluate(windows, {"m": FailingUnderTheNull(log=Log())}, **ASKED_NULL).dataset
+    # fits 2 and 3 are the folds of permutation 1, and 7 is the second fold of permutation 3
+    model = FailingUnderTheNull(failing=(2, 7), error=error, log=Log())
+    said = (
+        "^model null of 'm': 2 of 4 permutations could not be fitted and count as reaching the "
+        r"accuracy seen, so that p is too large rather than too small; .*fit 2 is not finite\.$"
+    )
+    with pytest.warns(DataWarning, match=said):
+        result = evaluate(windows, {"m": model}, **ASKED_NULL)
+    scores, whole = result.dataset.sel(model="m"), whole.sel(model="m")
+    null, complete = scores["model_null"], whole["model_null"]
+    assert np.isnan(null.sel(permutation=[1, 3])).all()
+    np.testing.assert_array_equal(
+        null.sel(permutation=[0, 2]).values, complete.sel(permutation=[0, 2]).values
+    )
+    assert scores["model_null_failed"].item() == 2
+    assert whole["model_null_failed"].item() == 0
+    seen = whole["headline"].sel(level="trial")
+    reached = (null >= seen - 1e-9).sum("permutation") + 2
+    np.testing.assert_array_equal(scores["model_null_p"].values, ((1 + reached) / 5).values)
+    assert (scores["model_null_p"] >= whole["model_null_p"]).all()
+    assert result.to_frame("headline")["model_null_failed"].tolist() == [2] * 4
+
+
+def test_a_null_of_which_nothing_can_be_fitted_names_the_cause() -> None:
+    windows = one_tree(per_label=6)
+    model = FailingUnderTheNull(failing=tuple(range(8)), log=Log())
+    said = (
+        r"^model null of 'm': none of 4 permutations could be fitted; the first failed with: "
+        r"fit 0 is not finite\.$"
+    )
+    with pytest.raises(TrainingError, match=said):
+        evaluate(windows, {"m": model}, **ASKED_NULL)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "jobs", "expected"),
+    [(8, 1, 4), (8, 2, 4), (6, 2, 3), (5, 2, 3), (4, 3, 2), (3, 3, 1), (1, 4, 1), (0, 2, 1)],
+)
+def test_no_process_is_left_without_fits(waiting: int, jobs: int, expected: int) -> None:
+    model = SharedLatentModel(2, device="cpu")
+    assert fits_at_once(model, waiting, jobs) == expected
+    assert fits_at_once(CodeModel(), waiting, jobs) == 1
+
+
+def test_the_null_hands_fits_out_to_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two permutations of two folds on four processes: a fit each, not four for one of them."""
+    calls: list[int] = []
+    windows = one_tree(per_label=6)
+    folds = list(kfold_trials(windows, n_splits=2, stratify="odor", random_state=0))
+    monkeypatch.setattr("joblib.effective_n_jobs", lambda jobs: jobs)
+
+    def run(tasks: Any) -> Any:
+        calls.extend(len(named["numbers"]) for _, (_, _, named) in tasks)
+        return [[Failure(TrainingError("no"), fitting=True)] * size for size in calls]
+
+    with pytest.raises(TrainingError, match="none of 2"):
+        model_null(
+            windows, folds, SharedLatentModel(2, device="cpu"), {},
+            Plan("odor", "odor", False, BAYES, False, 0), permutations=2, permute_classifier=False,
+            observed=xr.DataArray(np.ones((1, 1)), coords={"scope": ["within"], "level": ["trial"]}),
+            run=run, n_jobs=4, name="m",
+        )  # fmt: skip
+    assert calls == [1, 1, 1, 1]

@@ -220,6 +220,22 @@ def test_heat_maps_pair_real_and_imputed(trees):
     }
 
 
+def test_bins_that_no_window_covers_stay_empty_and_spoil_no_others(trees):
+    imputed = LabelModel().fit(trees[0], label="odor").impute(trees[1], source="ada", target="bob")
+    short = imputed["bob"].to_dataset()
+    gaps = short["expected"].where(short["time"] < short["time"][-2])
+    partly = build_tree({"bob": short.assign(expected=gaps)})
+    whole = plot_imputation(trees[1], imputed, label="odor", kind="heatmap")
+    panels = plot_imputation(trees[1], partly, label="odor", kind="heatmap")
+    for row, full in zip(panels.ravel(), whole.ravel(), strict=True):
+        assert np.isfinite(row.images[0].get_clim()).all()
+        shown, expected = np.asarray(row.images[0].get_array()), full.images[0].get_array()
+        reach = shown.shape[1] - 2 - 8  # four standard deviations of 20 ms in bins of 10 ms
+        assert np.asarray(shown[:, :reach]) == pytest.approx(np.asarray(expected[:, :reach]))
+        assert np.isfinite(shown[:, :-2]).all()
+    assert np.isnan(np.ma.filled(panels[1, 0].images[0].get_array(), np.nan)[:, -2:]).all()
+
+
 def test_imputation_refuses_what_does_not_fit(trees):
     model = LabelModel().fit(trees[0], label="odor")
     imputed = model.impute(trees[1], source="ada", target="bob")
@@ -279,7 +295,7 @@ def test_history_without_validation_or_fit():
 def test_history_shows_the_alignment_where_it_was_measured() -> None:
     table = history().assign(validation_alignment=np.linspace(1.5, 0.4, len(history())))
     panels = plot_history(table)
-    assert [panel.get_title() for panel in panels][-1] == "alignment (below 1: met)"
+    assert [panel.get_title() for panel in panels][-1] == "alignment (small: met)"
     np.testing.assert_allclose(panels[-1].get_lines()[0].get_ydata(), table["validation_alignment"])
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 from analysis_examples import LabelModel
 from evaluation_examples import BAYES, CodeModel, Log, one_tree, with_coordinate
@@ -16,7 +18,8 @@ from sklearn.naive_bayes import GaussianNB
 
 from neuroalign.analysis.aligners import LogitLatents, ProcrustesPCA, RawCounts, SharedResponse
 from neuroalign.analysis.evaluation import evaluate
-from neuroalign.analysis.sweep import data_fingerprint, sweep
+from neuroalign.analysis.sweep import _batches, run_tasks, sweep
+from neuroalign.analysis.sweep_folder import Task, data_fingerprint, row_path, write_text
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.model import SharedLatentModel
 from neuroalign.schema import build_tree, iterate_subjects, map_subjects
@@ -27,6 +30,7 @@ SCORES = [
     "bits_floor", "bits_ceiling", "above_floor", "coherence_window", "coherence_trial",
     "bits_reconstructed", "alignment",
 ]  # fmt: skip
+SECONDS = ["seconds", "seconds_scoring"]
 ASKED: dict[str, Any] = {"label": "odor", "classifier": BAYES}
 
 
@@ -44,7 +48,7 @@ def whole(windows: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> tup
 def assert_same_tables(first: pd.DataFrame, second: pd.DataFrame) -> None:
     """All but the seconds are the same in every digit."""
     pd.testing.assert_frame_equal(
-        first.drop(columns="seconds"), second.drop(columns="seconds"), check_exact=True
+        first.drop(columns=SECONDS), second.drop(columns=SECONDS), check_exact=True
     )
 
 
@@ -85,6 +89,7 @@ def test_the_table_has_a_row_per_fit_and_says_what_it_is(whole: Any) -> None:
         "seed",
         *SCORES,
         "seconds",
+        "seconds_scoring",
         "error",
     ]
     assert table[["ridge", "seed"]].values.tolist() == [[1, 3], [1, 4], [100, 3], [100, 4]]
@@ -92,7 +97,7 @@ def test_the_table_has_a_row_per_fit_and_says_what_it_is(whole: Any) -> None:
     assert (table["error"] == "").all()
     assert (table["chance"] == 0.25).all()
     assert table["alignment"].isna().all()  # this model measures none
-    assert (table["seconds"] > 0).all()
+    assert (table[SECONDS] > 0).all().all()
     np.testing.assert_allclose(
         table["above_floor"], table["bits_imputed"] - table["bits_floor"], atol=1e-12
     )
@@ -364,10 +369,30 @@ def test_folders_with_other_things_are_refused(windows: xr.DataTree, tmp_path: P
     sweep(windows, CodeModel(), **(asked | {"out": made}))
     content = json.loads((made / "sweep.json").read_text("utf-8"))
     assert content.pop("format") == "neuroalign sweep"
+    assert content["version"] == 2
     manifest.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError) as error:
         sweep(windows, CodeModel(), **asked)
     assert str(error.value) == f"{tmp_path} holds a sweep with other contents; name a new folder."
+
+
+def test_a_folder_of_an_older_format_is_refused(windows: xr.DataTree, tmp_path: Path) -> None:
+    """A manifest without a version is of format 1, whose fits stopped by another rule."""
+    asked: dict[str, Any] = {"grid": {"separation": [1.0]}, "out": tmp_path, "seeds": [0]} | ASKED
+    sweep(windows, CodeModel(), **asked)
+    manifest = tmp_path / "sweep.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    for version in (None, 3):
+        content.pop("version", None)
+        if version is not None:
+            content["version"] = version
+        manifest.write_text(json.dumps(content), encoding="utf-8")
+        with pytest.raises(DataError) as error:
+            sweep(windows, CodeModel(), **asked)
+        assert str(error.value) == (
+            f"expected a sweep of format 2, got {version or 1}, in {tmp_path}: its fits were "
+            "stopped or scored by other rules than those to come; name a new folder."
+        )
 
 
 def test_a_file_instead_of_a_folder_is_refused(windows: xr.DataTree, tmp_path: Path) -> None:
@@ -482,6 +507,7 @@ def test_data_of_another_stage_are_refused(tmp_path: Path) -> None:
 # --- Side by side -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_fits_of_ours_train_side_by_side_and_score_as_alone(
     windows: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -507,7 +533,80 @@ def test_fits_of_ours_train_side_by_side_and_score_as_alone(
     broken = table["likelihood"] == "bernoulli"
     assert table["error"][broken].str.startswith("DataError: the bernoulli likelihood").all()
     assert (table["error"][~broken] == "").all()
-    monkeypatch.setattr("neuroalign.analysis.sweep.fits_at_once", lambda _: 1)
+    monkeypatch.setattr("neuroalign.analysis.sweep.fits_at_once", lambda *_: 1)
     single = sweep(windows, model, grid, out=tmp_path / "single", **asked)
-    numbers = [c for c in table if c not in {"seconds", "error", "model", "likelihood"}]
+    numbers = [c for c in table if c not in {*SECONDS, "error", "model", "likelihood"}]
     pd.testing.assert_frame_equal(table[numbers], single[numbers], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "done", "expected"),
+    [
+        (1, 0, [4, 4]),
+        (1, 3, [1, 4]),  # the same fits together as without the kill
+        (2, 0, [4, 4]),
+        (3, 0, [3, 3, 2]),
+        (8, 0, [1] * 8),
+        (2, 4, [2, 2]),  # what waits is cut again, or one process would have nothing to do
+        (2, 8, []),
+    ],
+)
+def test_pieces_are_small_enough_for_all_processes(
+    jobs: int, done: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joblib.effective_n_jobs", lambda jobs: jobs)
+    tasks = [Task("ours", {"beta": 1.0}, seed) for seed in range(8)]
+    for task in tasks[:done]:
+        write_text(row_path(tmp_path, task), "{}")
+    models = {"ours": SharedLatentModel(2, device="cpu")}
+    batches = _batches(tasks, models, tmp_path, jobs)
+    assert [len(batch) for batch in batches] == expected
+    assert [task.seed for batch in batches for task in batch] == list(range(done, 8))
+    assert all(len(batch) <= math.ceil((8 - done) / jobs) for batch in batches)
+
+
+def test_seconds_of_a_piece_are_shared_and_those_of_scoring_are_each_rows_own(
+    windows: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = {"now": 0.0}
+    monkeypatch.setattr("neuroalign.analysis.sweep.time.perf_counter", lambda: clock["now"])
+
+    class Slow(CodeModel):
+        def fit(self, given: xr.DataTree, *, label: str) -> Self:
+            clock["now"] += 3.0
+            return super().fit(given, label=label)
+
+        def transform(self, given: xr.DataTree) -> xr.DataTree:
+            clock["now"] += self.separation
+            return super().transform(given)
+
+    asked = {"test_size": 0.25, "simultaneous": False, "imputation": False}
+    rows = run_tasks(
+        [Task("slow", {"separation": value}, 0) for value in (1.0, 2.0)],
+        Slow(), dict(iterate_subjects(windows)), asked, "odor", BAYES,
+    )  # fmt: skip
+    assert [row["seconds"] for row in rows] == [3.0, 3.0]
+    assert [row["seconds_scoring"] for row in rows] == [2.0, 4.0]  # training and test trials
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_fits_that_break_together_are_rows_with_their_own_errors(
+    windows: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from neuroalign import fitting
+
+    original = fitting.build_networks
+
+    def fragile(subjects: Any, settings: Any, seed: int) -> Any:
+        networks = original(subjects, settings, seed)
+        with torch.no_grad():
+            next(networks.decoders[seed].parameters()).fill_(float("nan"))
+        return networks
+
+    monkeypatch.setattr(fitting, "build_networks", fragile)
+    model = SharedLatentModel(
+        2, max_epochs=1, encoder_hidden=(8,), decoder_hidden=(8,), verbose=False
+    )
+    table = sweep(windows, model, {"beta": [1.0]}, out=tmp_path, seeds=[0, 1], **ASKED)
+    for error, subject in zip(table["error"], ("ada", "bob"), strict=True):
+        assert error.startswith(f"TrainingError: the reconstruction term of {subject!r} is not")

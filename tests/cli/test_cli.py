@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -85,6 +84,16 @@ def run(fitted, tmp_path):
     return RunFolder(tmp_path / "run")
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Draw nothing: figures take most of the time of a tiny fit, and other tests look at them."""
+    from neuroalign.cli import figures
+
+    for name in [name for name in vars(figures) if name.startswith("draw_")]:
+        if name != "draw_off_screen":
+            monkeypatch.setattr(figures, name, lambda *_, **__: None)
+
+
 def model_and_sides(fitted):
     model = na.SharedLatentModel.load(fitted.model)
     return model, *fitted.load_windows()
@@ -112,6 +121,13 @@ def test_every_help_shows_an_example(command):
 
 def test_version():
     assert succeed("--version").output.strip() == f"neuroalign {na.__version__}"
+
+
+def test_the_command_of_a_shell_answers():
+    said = subprocess.run(
+        [*START, "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert said.stdout.strip() == f"neuroalign {na.__version__}"
 
 
 # --- inspect ----------------------------------------------------------------------------------
@@ -201,7 +217,7 @@ def test_saved_spec_is_the_one_used(fitted):
     assert na.load_spec(fitted.path / "spec.yaml") == na.load_spec("simulated")
 
 
-def test_label_may_be_a_combination(recordings_folder, tmp_path):
+def test_label_may_be_a_combination(recordings_folder, tmp_path, without_figures):
     spec = yaml.safe_load((na.data.specs.shipped_specs()["simulated"]).read_text())
     spec["trials"]["keep"] = {"odor": ["A", "B"]}
     path = tmp_path / "spec.yaml"
@@ -213,7 +229,7 @@ def test_label_may_be_a_combination(recordings_folder, tmp_path):
     assert RunFolder(out).manifest["label"] == ["odor", "in_sequence"]
 
 
-def test_run_is_not_overwritten_unless_asked(run, recordings_folder):
+def test_run_is_not_overwritten_unless_asked(run, recordings_folder, without_figures):
     before = run.summary.read_text()
     message = refuse("fit", "simulated", recordings_folder, "--out", run.path, *TINY)
     assert message.startswith(f"{run.path} holds a run already and is not overwritten;")
@@ -262,7 +278,7 @@ def interrupt_epoch(monkeypatch, number):
 
 
 def test_interrupted_fit_resumes_to_the_same_result(
-    fitted, recordings_folder, tmp_path, monkeypatch
+    fitted, recordings_folder, tmp_path, monkeypatch, without_figures
 ):
     out = tmp_path / "run"
     words = ("fit", "simulated", recordings_folder, "--out", out, *TINY)
@@ -339,7 +355,7 @@ def test_score_arrays_survive_the_disk(fitted):
 
 
 @pytest.mark.slow
-def test_folds_fit_anew_and_read_every_trial_once(run):
+def test_folds_fit_anew_and_read_every_trial_once(run, without_figures):
     succeed("decode", run.path, "--folds", "2", "--permutations", "20")
     predictions = pd.read_csv(run.table("predictions_folds"))
     within = predictions[predictions["train_subject"] == predictions["test_subject"]]
@@ -593,16 +609,13 @@ def test_unwritable_folder_is_one_message(tmp_path, recordings_folder):
 
 
 @pytest.mark.slow
-def test_demo_runs_the_whole_chain(tmp_path):
+def test_demo_runs_the_whole_chain(tmp_path, monkeypatch):
+    """The quick one, with a third of its epochs: enough to read more than chance."""
+    from neuroalign.cli import demo
+
+    monkeypatch.setattr(demo, "QUICK_SETTINGS", demo.QUICK_SETTINGS | {"max_epochs": 13})
     out = tmp_path / "demo"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    subprocess.run(
-        [*START, "demo", "--quick", "--out", str(out)],
-        check=True,
-        timeout=300,
-        env=environment,
-        capture_output=True,
-    )
+    succeed("demo", "--quick", "--out", out)
     run = RunFolder(out / "run")
     scores = read_table(run, "scores").query("kind == 'within' and level == 'trial'")
     assert scores.groupby("method")["accuracy"].mean().min() > 0.4  # chance is 0.25

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import warnings
@@ -18,7 +19,12 @@ from neuroalign.analysis.aligners import BASELINES
 from neuroalign.cli import app
 from neuroalign.cli.evaluation_figures import plot_imputed_bits, plot_model_null, plot_sweep
 from neuroalign.cli.evaluation_inputs import match_baselines, prepare_study
-from neuroalign.cli.evaluation_report import _decoder_null, _model_null
+from neuroalign.cli.evaluation_report import (
+    _decoder_null,
+    _failed_permutations,
+    _model_null,
+    _without_scores,
+)
 from neuroalign.cli.evaluation_request import EvaluationRequest, StudyInputs, SweepRequest
 from neuroalign.cli.evaluation_sweep_report import sweep_table
 from neuroalign.cli.evaluation_tables import (
@@ -272,6 +278,22 @@ def test_report_says_what_each_null_can_tell():
     assert "no failure" not in both
 
 
+def test_report_names_methods_and_permutations_that_failed(evaluation):
+    assert _without_scores(evaluation) == ""
+    assert _failed_permutations(evaluation) == ""
+    failed = evaluation.dataset.assign(model_null_failed=("model", [2, 0])).assign_attrs(
+        left_out_methods=json.dumps({"SRM": "too few trials.", "poe": "not finite."})
+    )
+    assert _without_scores(na.Evaluation(failed)) == (
+        "**Left out, since they could not be fitted or read:**\n\n"
+        "- SRM: too few trials.\n- poe: not finite."
+    )
+    assert _failed_permutations(na.Evaluation(failed)) == (
+        " Permutations that could not be fitted: 2 of independent. They count as reaching the "
+        "accuracy, so that p is too large rather than too small."
+    )
+
+
 def test_interrupted_evaluation_leaves_the_old_one_alone(data, inputs, evaluated, monkeypatch):
     from neuroalign.analysis import evaluation
 
@@ -408,7 +430,7 @@ def test_bad_grids_and_seeds(tmp_path):
 
 
 def without_seconds(table):
-    return table.drop(columns="seconds")
+    return table.drop(columns=["seconds", "seconds_scoring"], errors="ignore")
 
 
 def test_sweep_equals_the_same_in_python(swept, windows, tmp_path):

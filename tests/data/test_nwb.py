@@ -20,7 +20,7 @@ from nwb_examples import (
     write_example,
 )
 
-from neuroalign.data import nwb, nwb_fallback, nwb_tables
+from neuroalign.data import nwb, nwb_fallback, nwb_session
 from neuroalign.data.nwb import read_nwb
 from neuroalign.data.specs import load_spec
 from neuroalign.errors import DataError, DataWarning, ParameterError, SpecError
@@ -81,7 +81,7 @@ def test_without_labels_in_the_spec_every_column_becomes_one(example):
 
 def test_pynwb_reads_the_same_as_the_bulk_read(example):
     spec = load_spec(trials_with(keep={"correct": True}))
-    fast = nwb_tables.read_session(example, spec)
+    fast = nwb_session.read_session(example, spec)
     slow = nwb_fallback.read_session(example, spec)
     assert fast.subject == slow.subject
     assert fast.unit_ids.tolist() == slow.unit_ids.tolist()
@@ -98,7 +98,7 @@ def test_what_the_bulk_read_cannot_do_goes_to_pynwb(example, monkeypatch):
         raise KeyError("an unusual layout")
 
     expected = read_nwb(example, SPEC)
-    monkeypatch.setattr(nwb_tables, "read_session", puzzled)
+    monkeypatch.setattr(nwb_session, "read_session", puzzled)
     assert read_nwb(example, SPEC).identical(expected)
 
 
@@ -595,7 +595,7 @@ def test_reading_four_mice_takes_under_ten_seconds_and_a_gigabyte():
 def test_a_real_file_reads_the_same_through_pynwb():
     path = next(STEINMETZ.glob("*Forssmann*.nwb"))
     spec = load_spec("steinmetz_visual")
-    fast, slow = nwb_tables.read_session(path, spec), nwb_fallback.read_session(path, spec)
+    fast, slow = nwb_session.read_session(path, spec), nwb_fallback.read_session(path, spec)
     np.testing.assert_array_equal(fast.trains.times, slow.trains.times)
     np.testing.assert_array_equal(
         fast.units.columns["brain_area"], slow.units.columns["brain_area"]

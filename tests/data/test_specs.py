@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from neuroalign.data.specs import DataSpec, load_spec, shipped_specs
+from neuroalign.data.specs import DataSpec, RangeSpec, load_spec, shipped_specs
 from neuroalign.errors import SpecError
 
 if TYPE_CHECKING:
@@ -16,7 +16,13 @@ MINIMAL = {"name": "mine", "trials": {"labels": {"odor": "odor_id"}}, "label": "
 
 
 def test_shipped_specs_load_and_survive_json():
-    assert set(shipped_specs()) == {"odor_sequence", "simulated", "steinmetz_visual"}
+    assert set(shipped_specs()) == {
+        "allen_visual_coding",
+        "odor_sequence",
+        "recognition_memory",
+        "simulated",
+        "steinmetz_visual",
+    }
     for name in shipped_specs():
         spec = load_spec(name)
         assert spec.name == name
@@ -132,6 +138,38 @@ def test_a_misspelt_key_is_named_with_its_close_match_and_the_file(tmp_path: Pat
             {"trials": {"keep": {"odor": []}}},
             "trials: keep rule 'odor' allows no value; list at least one.",
         ),
+        (
+            {"trials": {"keep": {"latency": {"mx": 0.5}}}},
+            "unknown key 'mx' in 'trials.keep.latency'. Did you mean 'max'? Allowed: min, max.",
+        ),
+        (
+            {"units": {"keep": {"snr": {}}}},
+            "units.keep.snr: a range needs 'min', 'max' or both, such as {max: 0.5}.",
+        ),
+        (
+            {"units": {"keep": {"snr": {"min": 2, "max": 1}}}},
+            "units.keep.snr: 'min' (2) must not exceed 'max' (1).",
+        ),
+        (
+            {"units": {"keep": {"snr": {"min": "high"}}}},
+            "units.keep.snr.min should be a valid number, got 'high'.",
+        ),
+        (
+            {"trials": {"events": ["a/b", "/a/b/"]}},
+            "trials.events: list at least one path, and each only once.",
+        ),
+        (
+            {"trials": {"events": []}},
+            "trials.events: list at least one path, and each only once.",
+        ),
+        (
+            {"trials": {"table": " / "}},
+            "trials.table: expected the name or path of something in the file, got nothing.",
+        ),
+        (
+            {"trials": {"labels": {"units": {"column": "odor", "colum": "odor"}}}},
+            "unknown key 'colum' in 'trials.labels.units'. Did you mean 'column'? Allowed: column, values.",
+        ),
         ({"frame": {"start": 0}}, "the key 'frame.length' is missing; add it."),
         (
             {"times": {"spikes": "minutes"}},
@@ -148,6 +186,33 @@ def test_malformed_specs_say_what_is_wrong(change, message):
 def test_three_tenths_are_three_bins_of_a_tenth():
     frame = {"frame": {"start": 0.0, "length": 0.3}, "bin_width": 0.1}
     assert load_spec({**MINIMAL, **frame}).frame.length == 0.3
+
+
+def test_ranges_lists_and_paths_survive_json() -> None:
+    trials = {
+        "events": ["/acquisition/a/", "b"],
+        "keep": {"latency": {"max": 0.5}, "odor": "A", "block": [1, 2]},
+    }
+    spec = load_spec({"name": "x", "trials": trials, "units": {"keep": {"snr": {"min": 2}}}})
+    assert spec.trials.events == spec.trials.event_paths == ["acquisition/a", "b"]
+    assert spec.trials.keep["latency"] == RangeSpec(max=0.5)
+    assert spec.trials.keep["odor"] == ["A"]
+    assert DataSpec.from_json(spec.to_json()) == spec
+    assert json.loads(spec.to_json())["trials"]["keep"]["latency"] == {"max": 0.5}
+    # a spec that is built from parts instead of text is the same
+    again = load_spec({"name": "x", "trials": spec.trials, "units": spec.units})
+    assert again == spec
+
+
+@pytest.mark.parametrize("table", ["gratings", "intervals/gratings", "/intervals/gratings"])
+def test_tables_in_intervals_go_by_their_names(table: str) -> None:
+    assert load_spec({"name": "x", "trials": {"table": table}}).trials.table == "gratings"
+
+
+def test_the_template_is_no_shipped_spec() -> None:
+    assert "template" not in shipped_specs()
+    with pytest.raises(SpecError, match="spec 'template' does not exist"):
+        load_spec("template")
 
 
 def test_files_that_are_no_specs(tmp_path: Path):

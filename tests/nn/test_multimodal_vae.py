@@ -479,7 +479,9 @@ def middle(values: np.ndarray) -> float:
 
 @given(rows=st.integers(1, 40), seed=st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
-def test_typical_terms_are_interquartile_means_of_those_present(rows: int, seed: int) -> None:
+def test_typical_terms_are_interquartile_means_times_the_share_present(
+    rows: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     values, regularisation = random.normal(size=(3, 2, rows)), random.normal(size=(2, rows))
     present = random.random((3, 2, rows)) < 0.7
@@ -493,8 +495,25 @@ def test_typical_terms_are_interquartile_means_of_those_present(rows: int, seed:
         assert terms.regularisation[r].item() == pytest.approx(middle(regularisation[r]))
         for m in range(3):
             there = values[m, r][present[m, r]]
-            expected = middle(there) if len(there) else 0.0
+            expected = middle(there) * len(there) / rows if len(there) else 0.0
             assert terms.reconstruction[m, r].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.2])
+def test_a_modality_weighs_as_much_in_the_typical_row_as_in_the_mean(share: float) -> None:
+    """With equal rows there is nothing to leave out, so both are the same."""
+    present = torch.ones(2, 1, 20, dtype=torch.bool)
+    present[1, 0, round(20 * share) :] = False
+    costs = torch.tensor([3.0, 7.0]).reshape(2, 1, 1) * present
+    rows = ObjectiveRows(costs, torch.ones(1, 20), present)
+    torch.testing.assert_close(rows.typical().total(0.5), rows.mean().total(0.5))
+
+
+def test_typical_terms_of_complete_rows_do_not_depend_on_how_that_is_said() -> None:
+    costs = torch.randn(3, 2, 37, generator=torch.Generator().manual_seed(0))
+    silent = ObjectiveRows(costs, costs[0])
+    spoken = ObjectiveRows(costs, costs[0], torch.ones(3, 2, 37, dtype=torch.bool))
+    assert torch.equal(silent.typical().reconstruction, spoken.typical().reconstruction)
 
 
 def test_a_few_absurd_rows_have_no_say_but_infinite_ones_do() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,17 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.nn.random import RandomStreams
+from neuroalign.validation import polymnist as building
 from neuroalign.validation.idx_files import read_idx, read_mnist
-from neuroalign.validation.image_folders import read_backgrounds, read_polymnist_part
+from neuroalign.validation.image_folders import (
+    list_polymnist_part,
+    read_backgrounds,
+    read_polymnist_rows,
+)
 from neuroalign.validation.polymnist import compose, paired_rows, polymnist, shrink
 from neuroalign.validation.sources import ComposedImages, compose_images
 
-DATA = Path(os.environ.get("NEUROALIGN_DATA", "../shared/data"))
+DATA = Path(os.environ.get("NEUROALIGN_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
 
 def idx_bytes(values: np.ndarray, kind: int = 8) -> bytes:
@@ -60,6 +66,41 @@ def write_polymnist(folder: Path, rows: int = 12, views: int = 3) -> Path:
                 pixels[0, 0] = row
                 Image.fromarray(pixels).save(folder / part / f"m{view}" / f"{row}.{row % 10}.png")
     return folder
+
+
+def write_published_names(folder: Path, counts: tuple[int, ...] = (30, 12)) -> Path:
+    """Write names as the published programs do, which count within each class.
+
+    The first pixel tells the class, the second the number, the third the view.
+    """
+    for part in ("train", "test"):
+        for view in range(2):
+            (folder / part / f"m{view}").mkdir(parents=True)
+            for label, number in enumerate(counts):
+                for row in range(number):
+                    pixels = np.zeros((28, 28, 3), dtype=np.uint8)
+                    pixels[0, :3, 0] = label, row, view
+                    Image.fromarray(pixels).save(folder / part / f"m{view}" / f"{row}.{label}.png")
+    return folder
+
+
+@pytest.fixture
+def digits_of_parts(monkeypatch: pytest.MonkeyPatch) -> list[set[bytes]]:
+    """Collect the grey digits that each part is built of: training, validation, test."""
+    collected: list[set[bytes]] = []
+
+    def remember(digits: np.ndarray) -> np.ndarray:
+        collected.append({digit.tobytes() for digit in digits})
+        return shrink(digits)
+
+    monkeypatch.setattr(building, "shrink", remember)
+    return collected
+
+
+def assert_apart(parts: list[set[bytes]], sizes: list[int]) -> None:
+    """Check that no digit is in two parts, nor twice in one."""
+    assert [len(part) for part in parts] == sizes
+    assert len(set().union(*parts)) == sum(sizes)
 
 
 def _edges(images: np.ndarray) -> np.ndarray:
@@ -127,6 +168,23 @@ def test_compose_inverts_the_piece_under_the_digit_and_nothing_else() -> None:
                 if digits[n, y, x]:
                     expected[:, row + y, column + x] = 255 - expected[:, row + y, column + x]
         np.testing.assert_array_equal(images[n], expected)
+
+
+@pytest.mark.parametrize(
+    ("place", "corner", "message"),
+    [
+        ((-1, 0), (0, 0), r"place must lie within 0 to 7 and 0 to 7, got \(-1, 0\)"),
+        ((0, 8), (0, 0), r"place must lie within 0 to 7 and 0 to 7, got \(0, 8\)"),
+        ((7, 7), (12, 6), r"corner must lie within 0 to 12 and 0 to 5, got \(12, 6\)"),
+    ],
+)
+def test_nothing_is_composed_beyond_the_edge(
+    place: tuple[int, int], corner: tuple[int, int], message: str
+) -> None:
+    background = np.zeros((3, 40, 33), dtype=np.uint8)
+    ink = np.ones((1, 21, 21), dtype=bool)
+    with pytest.raises(ParameterError, match=message):
+        compose(ink, background, np.array([place]), np.array([corner]))
 
 
 def test_the_device_composes_as_numpy_does() -> None:
@@ -220,6 +278,13 @@ def test_parts_of_mnist_never_share_a_digit(tmp_path: Path) -> None:
         polymnist(mnist_dir=mnist, backgrounds=views, n_train=51)
 
 
+def test_no_small_digit_is_in_two_parts(digits_of_parts: list[set[bytes]]) -> None:
+    benchmark = polymnist(random_state=3)
+    sizes = [len(rows) for rows in benchmark.parts().values()]
+    assert sum(sizes) == 1797
+    assert_apart(digits_of_parts, sizes)
+
+
 def test_the_embedded_data_need_no_files_and_can_be_read() -> None:
     benchmark = polymnist(n_train=600, n_validation=20, n_test=300)
     assert benchmark.name == "PolyMNIST-style (small digits)"
@@ -241,12 +306,75 @@ def test_shrunk_digits_are_a_three_quarters_picture() -> None:
 
 def test_a_ready_made_folder_is_read_by_number_not_by_order(tmp_path: Path) -> None:
     folder = write_polymnist(tmp_path / "poly")
-    images, labels = read_polymnist_part(folder / "train", ["m0", "m1", "m2"])
-    assert images["m1"][:, 0, 0, 0].tolist() == list(range(12))
-    assert labels.tolist() == [row % 10 for row in range(12)]
+    views = ["m0", "m1", "m2"]
+    rows = list_polymnist_part(folder / "train", views)
+    assert rows == [(row, row % 10) for row in range(12)]
+    images, labels = read_polymnist_rows(folder / "train", views, rows[::-1])
+    assert images["m1"][:, 0, 0, 0].tolist() == list(range(11, -1, -1))
+    assert labels.tolist() == [row % 10 for row in range(11, -1, -1)]
     benchmark = polymnist(folder=folder, n_validation=2)
     assert benchmark.name == "PolyMNIST"
     assert [len(rows) for rows in benchmark.parts().values()] == [10, 2, 12]
+
+
+def test_published_folders_count_within_each_class(tmp_path: Path) -> None:
+    """Row 5 of the zeros and row 5 of the ones are two rows."""
+    folder = write_published_names(tmp_path / "poly")
+    benchmark = polymnist(folder=folder, n_views=2)
+    assert [len(rows) for rows in benchmark.parts().values()] == [38, 4, 42]
+    seen: list[tuple[int, int]] = []
+    for rows in benchmark.parts().values():
+        told = {view: images[:, 0, 0, :3] for view, images in rows.observations.items()}
+        np.testing.assert_array_equal(told["m0"][:, 0], rows.labels)
+        np.testing.assert_array_equal(told["m0"][:, :2], told["m1"][:, :2])
+        assert set(told["m0"][:, 2]) == {0}
+        assert set(told["m1"][:, 2]) == {1}
+        seen += [tuple(row) for row in told["m0"][:, :2].tolist()]
+    both = [(label, row) for label, number in ((0, 30), (1, 12)) for row in range(number)]
+    assert sorted(seen) == sorted(both * 2)  # once in training or validation, once in test
+
+
+def test_rows_that_validate_are_drawn_and_no_class_is_left_out(tmp_path: Path) -> None:
+    """The last rows by number would all be of the class with most images."""
+    folder = write_published_names(tmp_path / "poly", (40, 20))
+
+    def drawn(seed: int, n_train: int | None = None) -> list[tuple[int, int]]:
+        made = polymnist(
+            folder=folder, n_views=2, n_train=n_train, n_validation=18, random_state=seed
+        )
+        told = made.validation.observations["m0"][:, 0, 0, :2].tolist()
+        return [tuple(row) for row in told]
+
+    assert {label for label, _ in drawn(0)} == {0, 1}
+    assert drawn(0) == drawn(0, n_train=5)
+    assert drawn(0) != drawn(1)
+
+
+def test_more_ready_made_rows_than_there_are_cannot_be_had(tmp_path: Path) -> None:
+    folder = write_polymnist(tmp_path / "poly")
+    with pytest.raises(DataError, match=r"test has 12 rows, got n_test=13"):
+        polymnist(folder=folder, n_test=13)
+    with pytest.raises(DataError, match="12 rows, too few for 11 training and 2 validation rows"):
+        polymnist(folder=folder, n_train=11, n_validation=2)
+    with pytest.raises(DataError, match="12 rows, too few for any training and 12 validation"):
+        polymnist(folder=folder, n_validation=12)
+    with pytest.raises(DataError, match=r"train.m3 is no folder; expected one view of PolyMNIST"):
+        polymnist(folder=folder, n_views=5)
+
+
+def test_tensors_in_place_of_images_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "m0.pt").touch()
+    with pytest.raises(DataError, match=r"m0\.pt holds tensors of torch; expected the folder"):
+        polymnist(folder=tmp_path)
+
+
+def test_hidden_files_beside_images_are_passed_over(tmp_path: Path) -> None:
+    folder, textures = write_polymnist(tmp_path / "poly"), write_backgrounds(tmp_path / "textures")
+    (folder / "train" / "m0" / "._0.0.png").write_bytes(b"Mac OS X")
+    (textures / "._view0.png").write_bytes(b"Mac OS X")
+    assert len(list_polymnist_part(folder / "train", ["m0", "m1"])) == 12
+    assert len(read_backgrounds(textures)) == 3
 
 
 def _corrupt(path: Path) -> None:
@@ -269,13 +397,18 @@ def _relabel(path: Path) -> None:
         (_relabel, r"row 3 shows a 3 in m0 and a 4 in m1 \(.*3\.4\.png\)"),
         (Path.unlink, r"m0.3\.3\.png has no partner in m1"),
         (lambda p: p.rename(p.with_name("three.png")), r"three\.png is not named row\.label\.png"),
+        (lambda p: p.rename(p.with_name("3.11.png")), r"3\.11\.png has the label 11; expected 0"),
+        (
+            lambda p: p.with_name("03.3.png").write_bytes(p.read_bytes()),
+            r"(03\.3\.png and 3\.3\.png|3\.3\.png and 03\.3\.png) are one row",
+        ),
     ],
 )
 def test_a_ready_made_folder_that_is_wrong_names_the_file(
-    tmp_path: Path, spoil: object, message: str
+    tmp_path: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     folder = write_polymnist(tmp_path / "poly")
-    spoil(folder / "train" / "m1" / "3.3.png")  # type: ignore[operator]
+    spoil(folder / "train" / "m1" / "3.3.png")
     with pytest.raises(DataError, match=message):
         polymnist(folder=folder)
 
@@ -288,6 +421,16 @@ def test_backgrounds_that_cannot_serve_are_named(tmp_path: Path) -> None:
         read_backgrounds(folder)
     with pytest.raises(DataError, match="is no folder"):
         read_backgrounds(tmp_path / "none")
+    Image.fromarray(np.full((40, 40), 4000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png has more than 8 bits a channel \(.* I;16\)"):
+        read_backgrounds([tmp_path / "deep.png"])
+    with pytest.raises(DataError, match=r"absent\.png does not exist"):
+        read_backgrounds([tmp_path / "absent.png"])
+    with pytest.raises(DataError, match="two backgrounds are called 'view0'"):
+        read_backgrounds([folder / "view0.png", folder / "view0.png"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty holds no image \(\.png, "):
+        read_backgrounds(tmp_path / "empty")
     mnist = write_mnist(tmp_path / "mnist")
     with pytest.raises(DataError, match="2 views need as many backgrounds, got 1"):
         polymnist(mnist_dir=mnist, backgrounds=[folder / "view0.png"], n_views=2)
@@ -298,8 +441,12 @@ def test_backgrounds_that_cannot_serve_are_named(tmp_path: Path) -> None:
     [
         ({"mnist_dir": "a"}, "mnist_dir and backgrounds go together"),
         ({"folder": "a", "mnist_dir": "b", "backgrounds": "c"}, "not both"),
-        ({"n_views": 1}, "n_views must be at least 2"),
-        ({"n_test": 0}, "n_test must be positive"),
+        ({"n_views": 1}, "n_views must be a whole number of at least 2, got 1"),
+        ({"n_views": 2.5}, "n_views must be a whole number of at least 2, got 2.5"),
+        ({"n_test": 0}, "n_test must be a positive whole number or None, got 0"),
+        ({"n_train": "9"}, "n_train must be a positive whole number or None, got '9'"),
+        ({"n_validation": True}, "n_validation must be a positive whole number or None, got True"),
+        ({"random_state": -1}, "random_state must not be negative"),
     ],
 )
 def test_arguments_that_contradict_each_other_are_refused(
@@ -310,14 +457,30 @@ def test_arguments_that_contradict_each_other_are_refused(
 
 
 @pytest.mark.real_data
-def test_real_digits_on_real_textures_can_be_read() -> None:
-    if not (DATA / "mnist").is_dir() or not (DATA / "textures").is_dir():
-        pytest.skip("MNIST and textures are not here; set NEUROALIGN_DATA")
+@pytest.mark.skipif(
+    not ((DATA / "mnist").is_dir() and (DATA / "textures").is_dir()),
+    reason=f"no mnist and textures in {DATA}",
+)
+def test_real_digits_on_real_textures_are_paired_and_can_be_read(
+    digits_of_parts: list[set[bytes]],
+) -> None:
     benchmark = polymnist(
-        mnist_dir=DATA / "mnist", backgrounds=DATA / "textures", n_train=2000, n_validation=10,
+        mnist_dir=DATA / "mnist", backgrounds=DATA / "textures", n_train=2000, n_validation=100,
         n_test=500,
     )  # fmt: skip
-    view = benchmark.modalities[2].name
-    learned, asked = (rows.observations[view] for rows in (benchmark.train, benchmark.test))
-    reader = ExtraTreesClassifier(100, random_state=0).fit(_edges(learned), benchmark.train.labels)
-    assert reader.score(_edges(asked), benchmark.test.labels) > 0.2
+    assert_apart(digits_of_parts, [2000, 100, 500])
+    train, test = benchmark.train, benchmark.test
+    images, labels = read_mnist(DATA / "mnist")["train"]
+    known = {
+        ink.tobytes(): label
+        for ink, label in zip(shrink(images[:50_000]), labels[:50_000], strict=True)
+    }
+    for view, parts in benchmark.ingredients.items():  # every view shows the row's digit
+        shown = np.array([known[digit.tobytes()] for digit in parts.digits])
+        assert (shown == train.labels).mean() > 0.999  # a few shrunk digits are equal
+        reader = ExtraTreesClassifier(60, random_state=0)
+        reader.fit(_edges(train.observations[view]), train.labels)
+        # chance 0.1 with a standard error of 0.013
+        assert reader.score(_edges(test.observations[view]), test.labels) > 0.15
+    first, second = (benchmark.ingredients[m.name].digits for m in benchmark.modalities[:2])
+    assert (first != second).any(axis=(1, 2)).mean() > 0.95  # other images of one digit
