@@ -1,278 +1,102 @@
-"""The tutorials and the code on the pages run as they stand, and what the pages say holds."""
+"""The first tutorials run as they stand, their claims hold, and notebooks are in step."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
-import shutil
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pytest
-import yaml
-from pydantic import BaseModel
+from tutorial_examples import CHECKS, ROOT, TUTORIALS, check_tutorial, named
 
-import neuroalign as na
-from neuroalign.data.spec_parts import (
-    FrameSpec,
-    LabelSpec,
-    TimesSpec,
-    TrialsSpec,
-    UnitsSpec,
-    WindowSpec,
-)
-
-ROOT = Path(__file__).resolve().parents[1]
-TUTORIALS = sorted((ROOT / "tutorials").glob("*.md"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-UNITS = {"barat": 16, "buchanan": 14, "mitt": 18, "stella": 12, "superchris": 10}
-NOT_RUN = "# not run"
+NOTEBOOKS = ROOT / "tutorials" / "notebooks"
+LIST = ROOT / "tutorials" / "README.md"
 ABSOLUTE = re.compile(
     r"(?<![\w.:/])/(?:home|Users|tmp|root|mnt|opt|var|srv|data|work)\b|\b[A-Z]:\\|\bfile://"
 )
-OURS = re.compile(r"NeuroAlignWarning|AlignmentWarning|CollapseWarning|DataWarning|Traceback")
-
-# what a tutorial claims, checked in its own kernel after its last cell
-TUTORIAL_CHECKS = {
-    "01_from_nwb_to_shared_latent": """
-import numpy as np
-accuracy = scores["accuracy"].sel(level="trial")
-assert float(accuracy.sel(train_subject="others").min()) > 0.6, accuracy
-assert model.alignment_ < 1
-bits = imputation["bits_per_spike"].sel(source="ada", target="bob")
-assert float(bits.sel(kind="imputed")) > 0.5 * float(bits.sel(kind="ceiling")) > 0, bits
-assert (loaded.transform(test)["bob"]["mean"] == test_latents["bob"]["mean"]).all()
-""",
-}
 
 
-def fenced(path: Path, language: str) -> list[str]:
-    """Return the fenced blocks of a language, in order."""
-    text = path.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+def make_notebooks() -> Any:
+    """Import the script that makes the notebooks."""
+    path = ROOT / "tutorials" / "make_notebooks.py"
+    spec = importlib.util.spec_from_file_location("make_notebooks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def prepare(folder: Path, page: Path) -> None:
-    """Lay out the files a page speaks of: recordings, and YAML blocks that name themselves."""
-    recordings, _ = na.simulate_recordings(units=UNITS, trials=40, mean_rate=6, random_state=0)
-    na.write_nwb(recordings, folder / "data")
-    for block in fenced(page, "yaml"):
-        named = re.match(r"# (\S+\.yaml)\n", block)
-        if named:
-            (folder / named[1]).write_text(block, encoding="utf-8")
+def links(text: str) -> list[str]:
+    """Return the relative links of a page or of a notebook's text."""
+    found = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
 
 
-def run_page(page: Path) -> dict[str, Any]:
-    """Run a page's Python blocks in order, in one namespace."""
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for number, block in enumerate(fenced(page, "python"), start=1):
-        if NOT_RUN not in block:
-            exec(compile(block, f"{page.name}, Python block {number}", "exec"), namespace)
-    return namespace
-
-
-def short_fits(patch: pytest.MonkeyPatch, max_epochs: int) -> None:
-    """Let fits end early and quietly, whatever the page asks for."""
-    fit = na.SharedLatentModel.fit
-
-    def fit_briefly(self: na.SharedLatentModel, *args: Any, **settings: Any) -> Any:
-        self.max_epochs = min(self.max_epochs, max_epochs)
-        self.verbose = False
-        return fit(self, *args, **settings)
-
-    patch.setattr(na.SharedLatentModel, "fit", fit_briefly)
-
-
-def check_readme(names: dict[str, Any]) -> None:
-    assert {"recordings", "model", "scores"} <= set(names)
-
-
-def check_pairing(names: dict[str, Any]) -> None:
-    chance = 0.25
-    assert names["real"]["others"] > 2 * chance
-    assert names["baseline"]["others"] > 2 * chance
-    assert names["by_window"].mean() > 0.8
-    assert abs(names["by_trial"].mean() - chance) < 0.1
-    assert names["p_value"] == 1.0
-    assert names["score"] > 2 * chance
-
-    def mean(null: str, kind: str) -> float:
-        results = names["nulls"][null]
-        return float(sum(result[kind] for result in results) / len(results))
-
-    # few permutations of few trials: what falls to chance does so only roughly
-    assert mean("model", "within") > 2 * chance
-    assert mean("model", "others") < 0.5
-    assert mean("model", "others") < mean("model", "within")
-    for null in ("decoder", "both"):
-        assert mean(null, "within") < 0.5, null
-        assert mean(null, "others") < 0.5, null
-
-
-def check_own_recordings(names: dict[str, Any]) -> None:
-    table = na.scores_to_frame(names["scores"]).query("level == 'trial' and kind == 'within'")
-    assert (table["accuracy"] < 0.8).all()
-    assert set(names["recordings"].children) == {"ada", "bob"}
-
-
-def check_ways_of_sharing(names: dict[str, Any]) -> None:
-    assert set(names["table"]["n_sources"]) == {1, 2}
-    old, new = (names[m].fitted_.vae.state_dict() for m in ("model", "grown"))
-    assert all((value == new[name]).all() for name, value in old.items())
-    across = names["curve"].query("level == 'trial' and kind == 'across'")["accuracy"]
-    assert across.iloc[-1] > 0.5
-
-
-def check_belief(names: dict[str, Any]) -> None:
-    assert names["p_by_window"] <= 0.02  # the trap: noise is called significant
-    assert names["p_groups"] == 1.0
-    assert len(set(names["null"].round(6))) == 1
-    assert names["seen"] > names["held_out"]
-    assert {"left out", "transfer", "imputation"} <= set(names["result"].parts)
-
-
-def check_own_method(names: dict[str, Any]) -> None:
-    assert names["result"].models == ["total count", "SRM"]
-
-
-def check_many_fits(names: dict[str, Any]) -> None:
-    table = names["table"]
-    assert len(table) == 8
-    assert (table["error"] == "").all()
-    assert (table["across_trial"] > table["chance"]).all()
-    assert [model.beta for model in names["fitted"]] == [0.1, 0.1, 1.0, 1.0]
-
-
-CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
-    "README": check_readme,
-    "bring_your_own_method": check_own_method,
-    "can_i_believe_it": check_belief,
-    "many_fits": check_many_fits,
-    "pairing_and_leakage": check_pairing,
-    "bring_your_own_recordings": check_own_recordings,
-    "ways_of_sharing": check_ways_of_sharing,
-}
-# the README fits five rats at length; the other pages are small by themselves
-BRIEF = {"README": 3}
-SLOW = ("README", "can_i_believe_it", "pairing_and_leakage", "ways_of_sharing")
-
-
-@pytest.fixture
-def quiet_figures() -> Any:
-    """Draw without a screen, and close what was drawn."""
-    import matplotlib.pyplot as plt
-
-    with mpl.rc_context({"backend": "Agg"}):
-        plt.switch_backend("Agg")
-        yield
-        plt.close("all")
-
-
-def named(path: Path) -> str:
-    return path.stem
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=[pytest.mark.slow] if page.stem in SLOW else [], id=page.stem)
-        for page in PAGES
-        if fenced(page, "python")
-    ],
-)
-@pytest.mark.usefixtures("quiet_figures")
-def test_python_blocks_of_pages_run(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(tmp_path, page)
-    monkeypatch.chdir(tmp_path)
-    with warnings.catch_warnings():
-        if page.stem in BRIEF:
-            short_fits(monkeypatch, BRIEF[page.stem])
-            # fits as short as these may rightly warn
-            warnings.simplefilter("ignore", na.NeuroAlignWarning)
-        names = run_page(page)
-    if page.stem in CHECKS:
-        CHECKS[page.stem](names)
-
-
+# the others are in test_tutorials_in_depth.py, so that both halves can run at the same time
 @pytest.mark.slow
-@pytest.mark.parametrize("tutorial", TUTORIALS, ids=named)
+@pytest.mark.parametrize("tutorial", TUTORIALS[:3], ids=named)
 def test_tutorial_runs(tutorial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    copy = Path(shutil.copy(tutorial, tmp_path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the notebook machinery, not of the notebook
-        notebook = execute(copy, TUTORIAL_CHECKS.get(tutorial.stem, ""))
-    printed = [
-        output["text"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if output["output_type"] == "stream" and output["name"] == "stderr"
-    ]
-    assert not OURS.search("".join(printed)), printed
+    check_tutorial(tutorial, tmp_path, monkeypatch)
 
 
-def execute(path: Path, check: str) -> Any:
-    """Execute a notebook in its own kernel; the first error ends it."""
-    import jupytext
-    import nbformat
-    from nbclient import NotebookClient
-
-    notebook = jupytext.read(path)
-    assert sum(cell.cell_type == "code" for cell in notebook.cells) >= 5
-    if check:
-        notebook.cells.append(nbformat.v4.new_code_cell(check))
-    client = NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    return client.execute()
+def test_every_tutorial_claims_something_that_is_checked() -> None:
+    assert {path.stem for path in TUTORIALS} == set(CHECKS)
 
 
-def test_there_are_tutorials_and_pages() -> None:
-    assert [path.stem for path in TUTORIALS] == ["01_from_nwb_to_shared_latent"]
-    assert {"README", "bring_your_own_recordings", "pairing_and_leakage"} <= {
-        page.stem for page in PAGES
-    }
-
-
-@pytest.mark.parametrize("path", [*TUTORIALS, *PAGES], ids=named)
+@pytest.mark.parametrize("path", [*TUTORIALS, LIST], ids=named)
 def test_no_absolute_paths(path: Path) -> None:
     assert ABSOLUTE.findall(path.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("path", [*TUTORIALS, *PAGES], ids=named)
+@pytest.mark.parametrize("path", [*TUTORIALS, LIST], ids=named)
 def test_relative_links_lead_somewhere(path: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
-    local = [link for link in links if not re.match(r"[a-z]+:", link)]
+    local = links(path.read_text(encoding="utf-8"))
     assert [link for link in local if not (path.parent / link).exists()] == []
 
 
-def test_yaml_of_pages_is_a_valid_spec() -> None:
-    for page in PAGES:
-        for block in fenced(page, "yaml"):
-            na.load_spec(yaml.safe_load(block))
+def test_the_list_names_every_tutorial() -> None:
+    assert [
+        path.name for path in TUTORIALS if path.name not in links(LIST.read_text("utf-8"))
+    ] == []
 
 
-def test_reference_spec_has_every_key() -> None:
-    page = ROOT / "docs" / "bring_your_own_recordings.md"
-    text = next(block for block in fenced(page, "yaml") if "every_key.yaml" in block)
-    parts: list[type[BaseModel]] = [
-        na.DataSpec,
-        TrialsSpec,
-        LabelSpec,
-        UnitsSpec,
-        TimesSpec,
-        FrameSpec,
-        WindowSpec,
-    ]
-    keys = {key for part in parts for key in part.model_fields}
-    written = set(re.findall(r"(?:^|[\s{,])(\w+):", text))
-    assert sorted(keys - written) == []
+def test_there_is_one_notebook_per_source() -> None:
+    assert sorted(p.stem for p in NOTEBOOKS.glob("*")) == [p.stem for p in TUTORIALS]
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=named)
+def test_notebook_is_in_step_with_its_source(tutorial: Path) -> None:
+    kept = (NOTEBOOKS / f"{tutorial.stem}.ipynb").read_text(encoding="utf-8")
+    assert kept == make_notebooks().notebook_text(tutorial), (
+        "run python tutorials/make_notebooks.py"
+    )
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=named)
+def test_notebook_has_no_outputs_and_its_links_lead_somewhere(tutorial: Path) -> None:
+    notebook = json.loads((NOTEBOOKS / f"{tutorial.stem}.ipynb").read_text(encoding="utf-8"))
+    identities = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(identities)) == len(identities)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert (cell["outputs"], cell["execution_count"]) == ([], None)
+        else:
+            local = links("".join(cell["source"]))
+            assert [link for link in local if not (NOTEBOOKS / link).exists()] == []
+
+
+def test_links_move_with_the_notebooks(tmp_path: Path) -> None:
+    source = tmp_path / "09_links.md"
+    source.write_text(
+        "[a](../docs/a.md#b) [c](01_c.md) [d](https://e.org/f.md) [g](#g)\n\n```{code-cell}\n1\n```\n",
+        encoding="utf-8",
+    )
+    notebook = json.loads(make_notebooks().notebook_text(source))
+    assert [cell["cell_type"] for cell in notebook["cells"]] == ["markdown", "code"]
+    assert (
+        "".join(notebook["cells"][0]["source"])
+        == "[a](../../docs/a.md#b) [c](01_c.ipynb) [d](https://e.org/f.md) [g](#g)"
+    )
