@@ -119,6 +119,7 @@ def plot_latents(
         shape = markers if tell_apart else dict.fromkeys(subjects, "o")
         _scatter(panel, plane, groups, colors, members, shape, random_state)
         panel.set_xlabel(plane.names[0])
+        panel.locator_params(axis="x", nbins=5)
         if not overlay:
             panel.set_title(members[0])
         tidy(panel)

@@ -50,8 +50,8 @@ class Rows:
         (row,) of int64, the class; or (row, attribute) of bool.
     """
 
-    observations: Mapping[str, np.ndarray]
-    labels: np.ndarray
+    observations: Mapping[str, np.ndarray] = field(repr=False)
+    labels: np.ndarray = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,8 +78,8 @@ class Ingredients:
         Of which pieces are cut, larger than an image.
     """
 
-    digits: np.ndarray
-    background: np.ndarray
+    digits: np.ndarray = field(repr=False)
+    background: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,22 @@ def test_rows_show_one_digit_and_each_image_once_per_view() -> None:
     assert (taken["a"] != taken["b"]).mean() > 0.8  # other images of the same digit
 
 
+def test_seed_part_and_view_each_decide_pairs_places_and_pieces() -> None:
+    random = np.random.default_rng(1)
+    digits = random.random((40, 21, 21)) < 0.5
+    labels = np.zeros(40, dtype=int)
+    background = random.integers(0, 256, (3, 60, 60)).astype(np.uint8)
+
+    def build(seed: int, part: str, view: str) -> np.ndarray:
+        rows, _ = paired_rows(digits, labels, {view: background}, seed=seed, part=part)
+        return np.asarray(rows.observations[view])
+
+    first = build(0, "train", "a")
+    np.testing.assert_array_equal(first, build(0, "train", "a"))
+    for other in (build(1, "train", "a"), build(0, "test", "a"), build(0, "train", "b")):
+        assert (first != other).any(axis=(1, 2, 3)).all()
+
+
 def test_digits_and_pieces_come_from_everywhere() -> None:
     ramp = np.arange(40 * 33).reshape(40, 33)
     background = np.stack([ramp % 251, ramp // 251, np.zeros_like(ramp)]).astype(np.uint8)
