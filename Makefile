@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 
-.PHONY: demo test test-fast docs lint format clean
+.PHONY: demo test test-fast docs notebooks lint format clean
 
 # the stamp keeps make from installing again what has not changed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -24,6 +24,9 @@ test-fast: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+notebooks: $(VENV)/.installed
+	$(BIN)/python tutorials/make_notebooks.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

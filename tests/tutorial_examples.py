@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import warnings
@@ -132,12 +133,12 @@ def check_tutorial(tutorial: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 
 def execute(path: Path, check: str) -> Any:
     """Execute a notebook in its own kernel; the first error ends it."""
-    import jupytext
-    import nbformat
     from nbclient import NotebookClient
 
+    jupytext: Any = importlib.import_module("jupytext")  # neither of the two has types
+    nbformat: Any = importlib.import_module("nbformat")
     notebook = jupytext.read(path)
-    assert sum(cell.cell_type == "code" for cell in notebook.cells) >= 5
+    assert sum(cell.cell_type == "code" for cell in notebook.cells) >= 3
     notebook.cells.append(nbformat.v4.new_code_cell(check))
     client = NotebookClient(
         notebook,

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import re
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-import jupytext
-import nbformat
+jupytext: Any = import_module("jupytext")  # neither of the two has types
+nbformat: Any = import_module("nbformat")
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOKS = HERE / "notebooks"
@@ -49,7 +51,7 @@ def notebook_text(source: Path) -> str:
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     notebook.nbformat_minor = 5
     nbformat.validate(notebook)
-    return nbformat.writes(notebook).rstrip("\n") + "\n"
+    return str(nbformat.writes(notebook)).rstrip("\n") + "\n"
 
 
 def main() -> None:
