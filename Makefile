@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 
-.PHONY: demo test test-fast docs notebooks lint format clean
+.PHONY: demo test test-slow docs notebooks lint format clean
 
 # the stamp keeps make from installing again what has not changed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,10 +17,11 @@ demo: $(VENV)/.installed
 	$(BIN)/neuroalign demo --out $(OUT) --overwrite
 
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
-test-fast: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+# tutorials, pages, the documentation site, whole fits
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadfile
 
 docs: $(VENV)/.installed
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
