@@ -13,6 +13,39 @@ from neuroalign.errors import AlignmentWarning, CollapseWarning
 
 # distance between labels, in widths of the posteriors, below which latents are noise
 CRUSHED: Final = 0.1
+# share of what one subject's own averages say above chance that the others' must say too
+SHARED: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Trials that lie nearest to the average of their own label, and how many were asked.
+
+    Attributes
+    ----------
+    hits, trials : int
+        Counts.
+    """
+
+    hits: int = 0
+    trials: int = 0
+
+    def __add__(self, other: Hits) -> Hits:
+        """Pool the trials of two subjects."""
+        return Hits(self.hits + other.hits, self.trials + other.trials)
+
+    @property
+    def share(self) -> float:
+        """Share of the trials; not-a-number without any."""
+        return self.hits / self.trials if self.trials else float("nan")
+
+    def upper(self) -> float:
+        """Return the upper 95 % bound of the share (Clopper and Pearson)."""
+        from scipy import stats
+
+        if self.hits >= self.trials:
+            return 1.0
+        return float(stats.beta.ppf(0.95, self.hits + 1, self.trials - self.hits))
 
 
 @dataclass(frozen=True)
@@ -29,6 +62,10 @@ class LabelledLatents:
 
     mean: np.ndarray
     labels: np.ndarray
+
+    def of(self, where: np.ndarray) -> LabelledLatents:
+        """Return some of the trials."""
+        return LabelledLatents(self.mean[where], self.labels[where])
 
 
 def label_centres(latents: LabelledLatents, classes: np.ndarray) -> np.ndarray:
@@ -72,11 +109,15 @@ def _mean_square_distance(centres: np.ndarray) -> float:
 
 def nearest_centre_hits(
     reference: LabelledLatents, held_out: LabelledLatents, classes: np.ndarray
-) -> tuple[int, int]:
+) -> Hits:
     """Count held-out trials whose nearest label centre is their own label's.
 
-    Distances are summed over windows, after scaling each latent by its spread.
+    Distances are summed over windows, after scaling each latent by its spread. Trials of labels
+    that the reference lacks are passed over.
     """
+    held_out = held_out.of(np.isin(held_out.labels, reference.labels))
+    if not len(held_out.labels):
+        return Hits()
     centres = label_centres(reference, classes)
     spread = reference.mean.std((0, 1))
     spread = np.where(spread > 0, spread, 1.0)
@@ -84,7 +125,29 @@ def nearest_centre_hits(
     distance = np.square(gaps).sum((-1, -2))
     distance = np.where(np.isnan(distance), np.inf, distance)
     guess = classes[distance.argmin(1)]
-    return int((guess == held_out.labels).sum()), len(held_out.labels)
+    return Hits(int((guess == held_out.labels).sum()), len(held_out.labels))
+
+
+def shared_centre_hits(
+    references: Mapping[str, LabelledLatents],
+    held_out: Mapping[str, LabelledLatents],
+    classes: np.ndarray,
+) -> Hits:
+    """Count held-out trials whose nearest label centre among *other* subjects' is their own's.
+
+    The centres are those of all other subjects' trials together: where subjects met, they say
+    what a subject's own centres say; where not, they hit as chance does, or worse.
+    """
+    total = Hits()
+    for name, judged in held_out.items():
+        others = [latents for other, latents in references.items() if other != name]
+        if others:
+            pooled = LabelledLatents(
+                np.concatenate([latents.mean for latents in others]),
+                np.concatenate([latents.labels for latents in others]),
+            )
+            total += nearest_centre_hits(pooled, judged, classes)
+    return total
 
 
 def resolution(mean: np.ndarray, scale: np.ndarray, labels: np.ndarray) -> float:
@@ -112,13 +175,25 @@ def resolution(mean: np.ndarray, scale: np.ndarray, labels: np.ndarray) -> float
 
 def warn_about(
     alignment_value: float,
-    hits: int,
-    trials: int,
+    within: Hits,
     n_classes: int,
     *,
+    across: Hits | None = None,
     resolved: float = float("inf"),
 ) -> None:
     """Warn when the subjects did not meet or the latents carry no label.
+
+    Parameters
+    ----------
+    alignment_value : float
+        From `alignment`.
+    within, across : Hits
+        Held-out trials against their own subject's label centres, and against the others'
+        (None where subjects are not meant to meet).
+    n_classes : int
+        Number of labels.
+    resolved : float
+        From `resolution`.
 
     Warns
     -----
@@ -129,19 +204,19 @@ def warn_about(
         distance between labels over the width of the posteriors, is below a tenth: whatever
         the averages say, the latents themselves are noise then.
     AlignmentWarning
-        If latents carry the label but subjects are as far apart as labels.
+        If latents carry the label but subjects are as far apart as labels, or other subjects'
+        label centres do not say what a subject's own say: the upper 95 % bound of the share
+        they assign to its own label stays below half of what the own centres reach above chance.
     """
-    from scipy import stats
-
-    if trials == 0 or n_classes < 2:
+    if within.trials == 0 or n_classes < 2:
         return
     chance = 1.0 / n_classes
-    upper = stats.beta.ppf(0.95, hits + 1, trials - hits) if hits < trials else 1.0
-    if upper < chance + 0.2 * (1.0 - chance):
+    if within.upper() < chance + 0.2 * (1.0 - chance):
         warnings.warn(
-            f"the latents say next to nothing about the label: {hits} of {trials} validation "
-            f"trials lie nearest to their own label's average, {chance * trials:.0f} would by "
-            "chance. Lower beta, train longer, or check that the recordings carry the label.",
+            f"the latents say next to nothing about the label: {within.hits} of {within.trials} "
+            f"validation trials lie nearest to their own label's average, "
+            f"{chance * within.trials:.0f} would by chance. Lower beta, train longer, or check "
+            "that the recordings carry the label.",
             CollapseWarning,
             stacklevel=3,
         )
@@ -152,11 +227,28 @@ def warn_about(
             CollapseWarning,
             stacklevel=3,
         )
-    elif alignment_value >= 1.0:
+    elif reason := _apart(alignment_value, within, across, chance):
         warnings.warn(
-            f"the subjects did not meet in the latent space: the same label lies {alignment_value:.2f} "
-            "times as far apart between subjects as labels do within them (validation trials). "
+            f"the subjects did not meet in the latent space: {reason} (validation trials). "
             'Raise beta, train longer, or use divergence="pairwise" if you chose "mixture".',
             AlignmentWarning,
             stacklevel=3,
         )
+
+
+def _apart(alignment_value: float, within: Hits, across: Hits | None, chance: float) -> str | None:
+    """Say why subjects did not meet, or None."""
+    if alignment_value >= 1.0:
+        return (
+            f"the same label lies {alignment_value:.2f} times as far apart between subjects as "
+            "labels do within them"
+        )
+    if across is None or across.trials == 0:
+        return None
+    if across.upper() < chance + SHARED * (within.share - chance):
+        return (
+            f"{across.hits} of {across.trials} trials lie nearest to their own label's average of "
+            f"the other subjects, {within.hits} of {within.trials} to that of their own subject, "
+            f"{chance * across.trials:.0f} would by chance"
+        )
+    return None

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from neuroalign.bridge import encode
 from neuroalign.data.windows import window_starts
-from neuroalign.diagnostics import LabelledLatents, alignment, nearest_centre_hits, resolution
+from neuroalign.diagnostics import (
+    Hits,
+    LabelledLatents,
+    alignment,
+    nearest_centre_hits,
+    resolution,
+    shared_centre_hits,
+)
 from neuroalign.fitted import Diagnosis, FittedModel, TrainingLatents, calibrate, pair_rates
 from neuroalign.label_rates import update_rates
 from neuroalign.nn.divergences import mixture_divergence
@@ -135,17 +142,20 @@ def diagnose(
         return LabelledLatents(kept.mean[where], kept.labels[where])
 
     looked_at = {name: part(name, held[name] == held_out) for name in fitted.subjects}
-    hits = trials = 0
+    references = {name: part(name, ~held[name]) for name in fitted.subjects}
+    within = Hits()
     for name, judged in looked_at.items():
-        found, total = nearest_centre_hits(part(name, ~held[name]), judged, fitted.classes)
-        hits, trials = hits + found, trials + total
+        within += nearest_centre_hits(references[name], judged, fitted.classes)
+    across = shared_centre_hits(references, looked_at, fitted.classes)
     return Diagnosis(
         alignment=alignment(looked_at, fitted.classes),
         saturation=_saturation(fitted, vae, rows, sources),
-        hits=hits,
-        trials=trials,
+        hits=within.hits,
+        trials=within.trials,
         held_out=held_out,
         resolution=_best_resolution(fitted),
+        shared_hits=across.hits,
+        shared_trials=across.trials,
     )
 
 

@@ -20,7 +20,7 @@ from neuroalign.bridge import (
     window_source,
 )
 from neuroalign.data.windows import lags_per_window
-from neuroalign.diagnostics import LabelledLatents, label_centres, warn_about
+from neuroalign.diagnostics import Hits, LabelledLatents, label_centres, warn_about
 from neuroalign.errors import DataError
 from neuroalign.nn.expectation import average_windows, fit_calibration, rate_of_mean_root
 from neuroalign.nn.multimodal_vae import MultimodalVAE
@@ -93,6 +93,9 @@ class Diagnosis:
         Whether the trials were held out.
     resolution : float
         Distance between labels over the width of the posteriors, the largest of all subjects'.
+    shared_hits, shared_trials : int
+        Trials that lie nearest to their own label's average of the other subjects, and how many
+        were looked at.
     """
 
     alignment: float
@@ -101,6 +104,18 @@ class Diagnosis:
     trials: int
     held_out: bool
     resolution: float = float("nan")
+    shared_hits: int = 0
+    shared_trials: int = 0
+
+    @property
+    def within(self) -> Hits:
+        """Trials against their own subject's averages."""
+        return Hits(self.hits, self.trials)
+
+    @property
+    def across(self) -> Hits:
+        """Trials against the other subjects' averages."""
+        return Hits(self.shared_hits, self.shared_trials)
 
 
 @dataclass
@@ -155,9 +170,9 @@ class FittedModel:
             enough = self.diagnosis.trials >= 2 * len(self.classes) * len(self.subjects)
             warn_about(
                 self.diagnosis.alignment if tied and enough else 0.0,
-                self.diagnosis.hits,
-                self.diagnosis.trials,
+                self.diagnosis.within,
                 len(self.classes),
+                across=self.diagnosis.across if tied else None,
                 resolved=self.diagnosis.resolution,
             )
 
@@ -179,13 +194,15 @@ class FittedModel:
                 f"epoch {self.best_epoch} of {len(self.history)} kept, seed {self.seed}",
                 *([f"added after the fit: {', '.join(self.added)}"] if self.added else []),
                 (
-                    f"alignment {self.alignment:.2f} on {where} trials (below 1: the same label lies "
-                    "nearer across subjects than other labels within)"
+                    f"alignment {self.alignment:.2f} on {where} trials (the same label in two "
+                    "subjects, over two labels in one: near 0 they met, near 1 they did not)"
                 ),
                 f"saturation {self.saturation:.2f} (mixture term over its maximum, for information)",
                 (
                     f"{self.diagnosis.hits} of {self.diagnosis.trials} {where} trials lie nearest to "
-                    f"their own label's average (chance {1 / max(1, len(self.classes)):.2f})"
+                    f"their own label's average, {self.diagnosis.shared_hits} of "
+                    f"{self.diagnosis.shared_trials} to that of the other subjects "
+                    f"(chance {1 / max(1, len(self.classes)):.2f})"
                 ),
             ]
         )

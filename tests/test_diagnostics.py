@@ -9,10 +9,12 @@ import xarray as xr
 
 import neuroalign as na
 from neuroalign.diagnostics import (
+    Hits,
     LabelledLatents,
     alignment,
     nearest_centre_hits,
     resolution,
+    shared_centre_hits,
     warn_about,
 )
 from neuroalign.errors import AlignmentWarning, CollapseWarning
@@ -80,23 +82,58 @@ def test_alignment_passes_over_labels_that_a_subject_lacks() -> None:
 
 
 def test_hits_are_counted_against_the_reference() -> None:
-    assert nearest_centre_hits(subject(0.0), subject(0.0, noise=0.1), CLASSES) == (20, 20)
-    hits, trials = nearest_centre_hits(
+    assert nearest_centre_hits(subject(0.0), subject(0.0, noise=0.1), CLASSES) == Hits(20, 20)
+    found = nearest_centre_hits(
         subject(0.0, noise=1.0), subject(0.0, 0.0, noise=1.0, seed=1), CLASSES
     )
-    assert trials == 20
-    assert 4 <= hits <= 16
+    assert found.trials == 20
+    assert 4 <= found.hits <= 16
+    only_a = subject(0.0).of(subject(0.0).labels == "A")
+    assert nearest_centre_hits(only_a, subject(0.0, noise=0.1), CLASSES) == Hits(10, 10)
+    assert nearest_centre_hits(only_a, only_a.of(np.zeros(10, bool)), CLASSES) == Hits()
+
+
+def test_others_centres_hit_where_subjects_met_and_miss_where_labels_are_swapped() -> None:
+    met = {"ada": subject(0.0), "bob": subject(0.3), "eve": subject(-0.3)}
+    assert shared_centre_hits(met, met, CLASSES) == Hits(60, 60)
+    plain = subject(0.0)
+    swapped = LabelledLatents(plain.mean, np.where(plain.labels == "A", "B", "A"))
+    assert shared_centre_hits(
+        {"ada": plain, "bob": swapped}, {"ada": plain, "bob": swapped}, CLASSES
+    ) == Hits(0, 40)
+    assert shared_centre_hits({"ada": plain}, {"ada": plain}, CLASSES) == Hits()
+
+
+def test_the_upper_bound_is_exact() -> None:
+    # 3 of 10: the share at which 3 or fewer come up in 5 % of cases
+    from scipy import stats
+
+    assert stats.binom.cdf(3, 10, Hits(3, 10).upper()) == pytest.approx(0.05)
+    assert Hits(10, 10).upper() == 1.0
+    assert Hits(3, 10).share == 0.3
+    assert np.isnan(Hits().share)
 
 
 def test_warnings_come_when_deserved_and_not_otherwise() -> None:
     with pytest.warns(CollapseWarning, match="27 of 100 validation trials .* 25 would by chance"):
-        warn_about(0.1, 27, 100, 4)
+        warn_about(0.1, Hits(27, 100), 4)
     with pytest.warns(AlignmentWarning, match="lies 1.70 times as far apart"):
-        warn_about(1.7, 90, 100, 4)
+        warn_about(1.7, Hits(90, 100), 4)
+    with pytest.warns(AlignmentWarning) as caught:
+        warn_about(0.8, Hits(90, 100), 4, across=Hits(40, 100))
+    assert str(caught[0].message) == (
+        "the subjects did not meet in the latent space: 40 of 100 trials lie nearest to their own "
+        "label's average of the other subjects, 90 of 100 to that of their own subject, 25 would "
+        "by chance (validation trials). Raise beta, train longer, or use "
+        'divergence="pairwise" if you chose "mixture".'
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_about(0.4, 90, 100, 4)
-        warn_about(float("nan"), 0, 0, 4)
+        warn_about(0.4, Hits(90, 100), 4)
+        warn_about(0.4, Hits(90, 100), 4, across=Hits(70, 100))
+        warn_about(0.8, Hits(9, 10), 4, across=Hits(4, 10))  # too few to be sure
+        warn_about(0.8, Hits(90, 100), 4, across=Hits())
+        warn_about(float("nan"), Hits(), 4)
 
 
 def test_resolution_is_the_distance_of_labels_in_posterior_widths() -> None:
@@ -117,13 +154,13 @@ def test_resolution_is_the_distance_of_labels_in_posterior_widths() -> None:
 def test_crushed_latents_are_told_to_lower_beta() -> None:
     for alignment_value in (0.2, 7.0):
         with pytest.warns(CollapseWarning) as caught:
-            warn_about(alignment_value, 60, 100, 4, resolved=0.034)
+            warn_about(alignment_value, Hits(60, 100), 4, resolved=0.034)
         assert str(caught[0].message) == (
             "the latents are crushed: labels lie 0.034 posterior widths apart, so that samples of "
             "the latents say next to nothing about the label. Lower beta."
         )
     with pytest.warns(AlignmentWarning):
-        warn_about(7.0, 60, 100, 4, resolved=0.5)
+        warn_about(7.0, Hits(60, 100), 4, resolved=0.5)
 
 
 def test_a_subject_of_one_label_does_not_hide_the_others(recorded: xr.DataTree) -> None:

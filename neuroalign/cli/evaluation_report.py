@@ -397,7 +397,7 @@ def _fits(evaluation: Evaluation) -> str:
         (
             "*Alignment*: distance between subjects for the same label, over distance between "
             "labels within a subject, on validation trials of the fit; mean over folds, with the "
-            "least and the greatest. Below 1 the subjects met in the latent space."
+            "least and the greatest. Near 0 the subjects met, near 1 they did not."
         ),
     ]
     frame = evaluation.to_frame("fit")

@@ -129,7 +129,7 @@ def _scores(folder: StudyFolder, table: pd.DataFrame, study: Study, names: Seque
             (
                 f"Balanced accuracy of {label_words(study.label)} per trial (chance "
                 f"{number_text(chance)}), imputed bits per spike and their gain over the floor, "
-                "and alignment (below 1, subjects met in the latent space): averages over "
+                "and alignment (near 0 subjects met, near 1 they did not): averages over "
                 "subjects, then over seeds, with the least and the greatest seed."
             ),
             markdown_table(sweep_table(table, names)),

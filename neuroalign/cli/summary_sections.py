@@ -181,16 +181,15 @@ def _alignment(model: dict[str, Any]) -> str:
     value = model["alignment"]
     if value is None:
         return ""
-    verdict = (
-        "the subjects met in the latent space"
-        if value < 1
-        else "**the subjects did not meet in the latent space**: do not trust results across them"
-    )
+    if value >= 1:
+        return (
+            f"Alignment {value:.2f} is not below 1: **the subjects did not meet in the latent "
+            "space**: do not trust results across them."
+        )
     return (
         f"Alignment {value:.2f}: distance between subjects for the same label, over distance "
-        f"between labels within a subject. Below 1, {verdict}."
-        if value < 1
-        else f"Alignment {value:.2f} is not below 1: {verdict}."
+        "between labels within a subject. Near 0 the subjects met, near 1 they did not; accuracy "
+        "across subjects decides."
     )
 
 
