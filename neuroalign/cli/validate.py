@@ -81,6 +81,12 @@ def validate_command(
             "--redraw/--fixed", help="Compose PolyMNIST-style training images anew every epoch."
         ),
     ] = None,
+    judge_images: Annotated[
+        int | None,
+        typer.Option(
+            "--judge-images", min=1, help="Images that judges see while they learn; trained anew."
+        ),
+    ] = None,
     jobs: JobsOption = 1,
     device: DeviceOption = "auto",
 ) -> None:
@@ -101,6 +107,7 @@ def validate_command(
         n_latents=latents,
         train_rows=train_rows,
         redraw=redraw,
+        judge_images=judge_images,
     )
     numbers: dict[str, Any] = {} if test_rows is None else {"n_test": test_rows}
     if benchmark is Name.polymnist:

@@ -177,6 +177,7 @@ def fit(
             least_steps=1,
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
+            weight_averaging=settings.weight_averaging,
             patience=None,
         ),
         objective=objective(settings, key),

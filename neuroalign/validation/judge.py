@@ -23,7 +23,7 @@ BATCH = 128
 LEAST_STEPS = 20  # of an epoch: small data are cut into smaller batches
 PREDICTED_AT_ONCE = 512
 LOOKS = 10  # at the validation images, while a judge learns
-FILTERS = (16, 32, 64)
+FILTERS = (32, 64, 128)
 
 
 class JudgeNetwork(nn.Module):
@@ -49,9 +49,7 @@ class JudgeNetwork(nn.Module):
         streams: RandomStreams,
     ) -> None:
         super().__init__()
-        self.trunk = ResidualTrunk(
-            shape, filters, streams, stem_stride=1 if shape[1] < 48 else 2, branch_weight=1.0
-        )
+        self.trunk = ResidualTrunk(shape, filters, streams, stem_stride=2, branch_weight=1.0)
         self.head = StackedLinear(2 * filters[-1], n_labels, streams)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -111,15 +111,20 @@ def _check_folder(folder: Path, benchmark: Benchmark, settings: StudySettings) -
     told = json.loads(json.dumps(told))
     if note.exists():
         kept = json.loads(note.read_text(encoding="utf-8"))
-        free = {"methods", "betas", "seeds"}  # more of these may be added
+        judging = {"judge_rows", "judge_images"}  # judges are trained anew, fits kept
+        free = {"methods", "betas", "seeds"} | judging  # more of these may be added
+        before = kept.get("settings", {})
         mine = {k: v for k, v in told["settings"].items() if k not in free}
-        theirs = {k: v for k, v in kept.get("settings", {}).items() if k not in free}
+        theirs = {k: v for k, v in before.items() if k not in free}
         if kept.get("benchmark") != benchmark.name or mine != theirs:
             changed = sorted(k for k in mine if mine[k] != theirs.get(k))
             raise DataError(
                 f"{folder} holds a study of {kept.get('benchmark')} with other settings "
                 f"({', '.join(changed) or 'other data'}); give another folder."
             )
+        if any(told["settings"][name] != before.get(name) for name in judging):
+            for judge in (folder / "judges").glob("*.safetensors"):
+                judge.unlink()
     elif folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} holds something else; give a new folder.")
     folder.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,9 @@ class StudySettings:
         Passes over the training rows, and rows per step.
     learning_rate : float
         Of the Adam optimiser.
+    weight_averaging : float
+        What a running average of the weights, which is what is scored, keeps at each step;
+        0 scores the last weights, as the published networks are.
     standard_weight_epochs : float
         Epochs over which mm-vamp's term to N(0, I) falls from 1 to 0; 0 leaves it out.
     divergence : str
@@ -57,16 +60,17 @@ class StudySettings:
     methods: tuple[str, ...] = METHODS
     betas: tuple[float, ...] = (0.1,)
     seeds: tuple[int, ...] = (0,)
-    n_latents: int = 16
-    image_filters: tuple[int, ...] = (16, 32)
+    n_latents: int = 64
+    image_filters: tuple[int, ...] = (16, 32, 64)
     text_filters: tuple[int, ...] = (16, 16, 32, 32, 32)
     stem_stride: int = 2
     branch_weight: float = 1.0
     train_rows: int | None = None
     redraw: bool = False
     epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 2e-3
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_averaging: float = 0.998
     standard_weight_epochs: float = 0.0
     divergence: str = "pairwise"
     classifier_rows: int = 10_000
@@ -92,6 +96,10 @@ class StudySettings:
                 raise ParameterError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.learning_rate > 0:
             raise ParameterError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not 0 <= self.weight_averaging < 1:
+            raise ParameterError(
+                f"weight_averaging must be at least 0 and below 1, got {self.weight_averaging}."
+            )
         if any(not beta >= 0 for beta in self.betas):
             raise ParameterError(f"betas must not be negative, got {self.betas}.")
 
@@ -106,6 +114,7 @@ _POWERS_CELEBA: Final = tuple(2.0**k for k in range(-2, 3))
 _WIDE: Final[dict[str, Any]] = {
     "stem_stride": 1,
     "branch_weight": 0.1,
+    "weight_averaging": 0.0,
     "judge_rows": None,
     "judge_images": 1_000_000,
 }

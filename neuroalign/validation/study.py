@@ -106,12 +106,19 @@ def _is_done(
     scores = fits / f"{key.name}.json"
     if not scores.exists():
         return False
-    kept = json.loads(scores.read_text(encoding="utf-8"))
-    if kept["fingerprint"] != _scored_as(benchmark, settings, key, judges):
-        raise DataError(
-            f"{scores} is of other data, settings or judges; give another folder, or delete it."
-        )
-    return True
+    kept = json.loads(scores.read_text(encoding="utf-8"))["fingerprint"]
+    if kept.split(" ", 1)[0] != fingerprint(benchmark, settings, key):
+        raise DataError(f"{scores} is of other data or settings; give another folder, or delete it.")
+    return bool(kept == _scored_as(benchmark, settings, key, judges))
+
+
+def _is_fitted(benchmark: Benchmark, settings: StudySettings, key: FitKey, fits: Path) -> bool:
+    """Tell whether trained networks are on disk, of which only scores are wanted anew."""
+    scores, weights = fits / f"{key.name}.json", fits / f"{key.name}.safetensors"
+    if not (scores.exists() and weights.exists()):
+        return False
+    kept = json.loads(scores.read_text(encoding="utf-8"))["fingerprint"]
+    return bool(kept.split(" ", 1)[0] == fingerprint(benchmark, settings, key))
 
 
 def _each_fit(
@@ -142,6 +149,9 @@ def _one_fit(
     fits = out / "fits"
     judges = {m: load_judge(out / "judges" / f"{m}.safetensors", benchmark, device) for m in judged}
     kept: dict[str, Any] = {"fingerprint": _scored_as(benchmark, settings, key, judges)}
+    if _is_fitted(benchmark, settings, key, fits):
+        vae = load_fit(benchmark, settings, key, out, device)
+        return key, _score(benchmark, settings, key, vae, judges, fits, kept)
     checkpoint = fits / f"{key.name}.checkpoint"
     try:
         with epochs_shown(key.name, settings.epochs) as on_epoch:
@@ -151,13 +161,28 @@ def _one_fit(
     except TrainingError as problem:  # one that breaks is a result, not the end of the others
         _write_json(fits / f"{key.name}.json", kept | {"scores": [], "error": str(problem)})
         return key, f"could not be fitted: {problem}"
-    found = score_fit(benchmark, vae, judges, settings, seed=key.seed)
     _save_weights(vae, fits / f"{key.name}.safetensors")
     write_table(fits / f"{key.name}_history.csv", pd.DataFrame(history))
-    kept["scores"] = [dataclasses.asdict(score) for score in found]
-    _write_json(fits / f"{key.name}.json", kept)
+    said = _score(benchmark, settings, key, vae, judges, fits, kept)
     checkpoint.unlink(missing_ok=True)
-    return key, _in_short(found)
+    return key, said
+
+
+def _score(
+    benchmark: Benchmark,
+    settings: StudySettings,
+    key: FitKey,
+    vae: MultimodalVAE,
+    judges: Mapping[str, Judge],
+    fits: Path,
+    kept: dict[str, Any],
+) -> str:
+    """Score trained networks and write the scores; return them in short."""
+    found = score_fit(benchmark, vae, judges, settings, seed=key.seed)
+    _write_json(
+        fits / f"{key.name}.json", kept | {"scores": [dataclasses.asdict(one) for one in found]}
+    )
+    return _in_short(found)
 
 
 @contextmanager

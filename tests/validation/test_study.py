@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import json
 from pathlib import Path
 
@@ -73,8 +74,22 @@ def test_a_study_goes_on_with_what_is_there(study: tuple[Path, pd.DataFrame]) ->
 
 def test_scores_of_other_data_are_refused(study: tuple[Path, pd.DataFrame]) -> None:
     out, _ = study
-    with pytest.raises(DataError, match="of other data, settings or judges"):
+    with pytest.raises(DataError, match="of other data or settings"):
         run_study(bar_benchmark(90), SMALL, out, device=CPU, least_judge=0.0, say=_quiet)
+
+
+def test_fits_are_scored_anew_but_not_fitted_anew_when_other_judges_are_believed(
+    study: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    shutil.copytree(study[0], out)
+    weights = {path: path.stat().st_mtime_ns for path in (out / "fits").glob("*.safetensors")}
+    assert len(weights) == 2
+    strict = run_study(bar_benchmark(), SMALL, out, device=CPU, least_judge=1.01, say=_quiet)
+    assert "coherence" not in set(strict["measure"])
+    again = run_study(bar_benchmark(), SMALL, out, device=CPU, least_judge=0.0, say=_quiet)
+    pd.testing.assert_frame_equal(again, study[1])
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
 
 
 def test_saved_weights_give_the_scores_that_were_written(study: tuple[Path, pd.DataFrame]) -> None:
