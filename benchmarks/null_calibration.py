@@ -6,7 +6,8 @@ Every data set holds three rats whose firing has nothing to do with the odor, bu
 within a trial and from trial to trial, so that overlapping windows of one trial resemble each
 other. One p-value per data set and null: that of the mean accuracy per trial, across rats. The
 last column is what a split by windows instead of trials, with windows permuted, would say.
-Writes benchmarks/results/null_calibration.csv and .png.
+Writes benchmarks/results/null_calibration.csv, a row as soon as a data set is done, and .png.
+Started again with the same number of permutations it goes on with the sets that are missing.
 """
 
 from __future__ import annotations
@@ -91,15 +92,28 @@ def window_level_p(windows: xr.DataTree, seed: int) -> float:
     return float(p)
 
 
+def quiet_p_values(seed: int, permutations: int) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.NeuroAlignWarning)
+        return p_values(seed, permutations) | {"permutations": permutations}
+
+
 def main(sets: int, permutations: int, jobs: int) -> None:
     from joblib import Parallel, delayed
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", na.NeuroAlignWarning)
-        rows = Parallel(n_jobs=jobs)(delayed(p_values)(seed, permutations) for seed in range(sets))
-    table = pd.DataFrame(rows)
     RESULTS.mkdir(exist_ok=True)
-    table.to_csv(RESULTS / "null_calibration.csv", index=False, float_format="%.4f")
+    file = RESULTS / "null_calibration.csv"
+    rows = known_rows(file, permutations)
+    missing = [seed for seed in range(sets) if seed not in {row["seed"] for row in rows}]
+    work = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    for row in work(delayed(quiet_p_values)(seed, permutations) for seed in missing):
+        rows.append(row)
+        table = pd.DataFrame(rows).sort_values("seed")
+        aside = file.with_suffix(".partial")
+        table.to_csv(aside, index=False, float_format="%.4f")
+        aside.replace(file)
+        print(f"{len(rows)} of {sets} data sets", flush=True)
+    table = pd.DataFrame(rows).sort_values("seed").drop(columns="permutations")
     for name in table.columns[1:]:
         # p-values are multiples of 1/(1 + permutations): spread each over its step
         step = 1e-3 if name == NULLS[0] else 1 / (1 + permutations) if name in NULLS else 0.01
@@ -109,6 +123,16 @@ def main(sets: int, permutations: int, jobs: int) -> None:
             f"{name}: {np.mean(table[name] <= 0.05):.2f} at most 0.05; uniform, KS p = {said:.3f}"
         )
     draw(table)
+
+
+def known_rows(file: Path, permutations: int) -> list[dict[str, float]]:
+    """Read what an earlier run with as many permutations has found."""
+    if not file.exists():
+        return []
+    table = pd.read_csv(file)
+    if "permutations" not in table or set(table["permutations"]) != {permutations}:
+        return []
+    return list(table.to_dict("records"))
 
 
 def draw(table: pd.DataFrame) -> None:

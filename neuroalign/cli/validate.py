@@ -133,8 +133,8 @@ def _polymnist(
 ) -> Any:
     from neuroalign.validation.polymnist import polymnist
 
-    if (mnist_dir is None) != (backgrounds is None):
-        raise ParameterError("--mnist-dir and --backgrounds go together; give both or neither.")
+    if mnist_dir is not None and backgrounds is None:
+        raise ParameterError("--mnist-dir needs --backgrounds, a folder of images.")
     if folder is not None and mnist_dir is not None:
         raise ParameterError("give --polymnist-dir, or --mnist-dir with --backgrounds, not both.")
     if folder is not None:

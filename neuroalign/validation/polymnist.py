@@ -188,7 +188,7 @@ def polymnist(
         from its first 50,000 and last 10,000 training images, test rows from its test images.
     backgrounds : path or sequence of paths, optional
         A folder of images, of which the first `n_views` by name are used, or the images in the
-        order of the views.
+        order of the views. Without `mnist_dir`, scikit-learn's digits are put on them.
     folder : str or Path, optional
         A ready-made PolyMNIST (`train/m0/0.3.png`, …, `test/m4/…`), read as it is: whether its
         digits are translated is not asked. Validation rows are drawn from its training rows.
@@ -236,8 +236,8 @@ def polymnist(
     """
     if folder is not None and (mnist_dir is not None or backgrounds is not None):
         raise ParameterError("give folder, or mnist_dir with backgrounds, not both.")
-    if (mnist_dir is None) != (backgrounds is None):
-        raise ParameterError("mnist_dir and backgrounds go together; give both or neither.")
+    if mnist_dir is not None and backgrounds is None:
+        raise ParameterError("mnist_dir needs backgrounds: a folder of images, or their paths.")
     if not _is_whole(n_views) or n_views < 2:
         raise ParameterError(f"n_views must be a whole number of at least 2, got {n_views!r}.")
     wanted = {"train": n_train, "validation": n_validation, "test": n_test}
@@ -251,7 +251,7 @@ def polymnist(
         return _ready_made(Path(folder).expanduser(), n_views, wanted, seed)
     if mnist_dir is not None and backgrounds is not None:
         return _built(Path(mnist_dir).expanduser(), backgrounds, n_views, wanted, seed)
-    return _embedded(n_views, wanted, seed)
+    return _embedded(backgrounds, n_views, wanted, seed)
 
 
 def _is_whole(number: object) -> bool:
@@ -315,10 +315,7 @@ def _built(
     wanted: Mapping[str, int | None],
     seed: int,
 ) -> Benchmark:
-    images = read_backgrounds(backgrounds)
-    if len(images) < n_views:
-        raise DataError(f"{n_views} views need as many backgrounds, got {len(images)}.")
-    images = dict(list(images.items())[:n_views])
+    images = _first_backgrounds(backgrounds, n_views)
     mnist = read_mnist(mnist_dir)
     digits, labels = mnist["train"]
     border = len(labels) * 5 // 6
@@ -334,8 +331,17 @@ def _built(
     return _assemble("PolyMNIST-style", parts, images, wanted, seed, about)
 
 
-def _embedded(n_views: int, wanted: Mapping[str, int | None], seed: int) -> Benchmark:
-    from sklearn.datasets import load_digits, load_sample_images
+def _first_backgrounds(
+    backgrounds: str | Path | Sequence[str | Path], n_views: int
+) -> dict[str, np.ndarray]:
+    images = read_backgrounds(backgrounds)
+    if len(images) < n_views:
+        raise DataError(f"{n_views} views need as many backgrounds, got {len(images)}.")
+    return dict(list(images.items())[:n_views])
+
+
+def _photographs(n_views: int) -> dict[str, np.ndarray]:
+    from sklearn.datasets import load_sample_images
 
     china, flower = (np.asarray(i).transpose(2, 0, 1) for i in load_sample_images().images)
     turned = np.ascontiguousarray(flower[::-1, ::-1, ::-1])
@@ -344,7 +350,26 @@ def _embedded(n_views: int, wanted: Mapping[str, int | None], seed: int) -> Benc
         raise ParameterError(
             f"without folders there are {len(images)} views, got n_views={n_views}."
         )
-    images = dict(list(images.items())[:n_views])
+    return dict(list(images.items())[:n_views])
+
+
+def _embedded(
+    backgrounds: str | Path | Sequence[str | Path] | None,
+    n_views: int,
+    wanted: Mapping[str, int | None],
+    seed: int,
+) -> Benchmark:
+    from sklearn.datasets import load_digits
+
+    if backgrounds is None:
+        images = _photographs(n_views)
+        where = (
+            "pieces of its two sample photographs (the third view: the second photograph upside "
+            "down with red and blue exchanged)"
+        )
+    else:
+        images = _first_backgrounds(backgrounds, n_views)
+        where = f"pieces of {', '.join(images)}"
     grey, labels = load_digits(return_X_y=True)
     # 0 to 16 in 8 x 8; padded as MNIST is, so that strokes keep clear of the edge
     digits = np.pad((grey.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8), ((0, 0), (1, 1), (1, 1)))
@@ -352,9 +377,8 @@ def _embedded(n_views: int, wanted: Mapping[str, int | None], seed: int) -> Benc
     cut = {"train": order[:1100], "validation": order[1100:1300], "test": order[1300:]}
     parts = {part: (digits[index], labels[index]) for part, index in cut.items()}
     about = (
-        "scikit-learn's 1,797 digits of 8 x 8 pixels on pieces of its two sample photographs (the "
-        "third view: the second photograph upside down with red and blue exchanged): a stand-in "
-        "that needs no download."
+        f"scikit-learn's 1,797 digits of 8 x 8 pixels on {where}: a stand-in that needs no "
+        "download."
     )
     return _assemble("PolyMNIST-style (small digits)", parts, images, wanted, seed, about)
 

@@ -108,7 +108,9 @@ def _is_done(
         return False
     kept = json.loads(scores.read_text(encoding="utf-8"))["fingerprint"]
     if kept.split(" ", 1)[0] != fingerprint(benchmark, settings, key):
-        raise DataError(f"{scores} is of other data or settings; give another folder, or delete it.")
+        raise DataError(
+            f"{scores} is of other data or settings; give another folder, or delete it."
+        )
     return bool(kept == _scored_as(benchmark, settings, key, judges))
 
 

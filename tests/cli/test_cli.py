@@ -123,9 +123,10 @@ def test_version():
     assert succeed("--version").output.strip() == f"neuroalign {na.__version__}"
 
 
-def test_the_command_of_a_shell_answers():
+@pytest.mark.parametrize("start", [START, [sys.executable, "-m", "neuroalign"]])
+def test_the_command_of_a_shell_answers(start):
     said = subprocess.run(
-        [*START, "--version"], capture_output=True, text=True, check=True, timeout=60
+        [*start, "--version"], capture_output=True, text=True, check=True, timeout=60
     )
     assert said.stdout.strip() == f"neuroalign {na.__version__}"
 

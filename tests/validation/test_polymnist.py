@@ -452,10 +452,26 @@ def test_backgrounds_that_cannot_serve_are_named(tmp_path: Path) -> None:
         polymnist(mnist_dir=mnist, backgrounds=[folder / "view0.png"], n_views=2)
 
 
+def test_small_digits_go_on_backgrounds_of_ones_own(tmp_path: Path) -> None:
+    folder = write_backgrounds(tmp_path / "textures")
+    told = {"n_train": 20, "n_validation": 10, "n_test": 10}
+    own, usual = polymnist(backgrounds=folder, **told), polymnist(**told)
+    assert [view.name for view in own.modalities] == ["view0", "view1", "view2"]
+    assert own.about.startswith("scikit-learn's 1,797 digits of 8 x 8 pixels on pieces of view0, ")
+    np.testing.assert_array_equal(own.train.labels, usual.train.labels)
+    inked = [
+        sorted(benchmark.ingredients[view].digits.sum((1, 2)).tolist())
+        for benchmark, view in ((own, "view0"), (usual, "china"))
+    ]
+    assert inked[0] == inked[1]  # the same digits, paired otherwise
+    with pytest.raises(DataError, match="4 views need as many backgrounds, got 3"):
+        polymnist(backgrounds=folder, n_views=4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mnist_dir": "a"}, "mnist_dir and backgrounds go together"),
+        ({"mnist_dir": "a"}, "mnist_dir needs backgrounds: a folder of images"),
         ({"folder": "a", "mnist_dir": "b", "backgrounds": "c"}, "not both"),
         ({"n_views": 1}, "n_views must be a whole number of at least 2, got 1"),
         ({"n_views": 2.5}, "n_views must be a whole number of at least 2, got 2.5"),
