@@ -74,7 +74,7 @@ class StudySettings:
     standard_weight_epochs: float = 0.0
     divergence: str = "pairwise"
     classifier_rows: int = 10_000
-    judge_rows: int | None = 20_000
+    judge_rows: int | None = None
     judge_images: int = 60_000
 
     def __post_init__(self) -> None:
@@ -115,7 +115,6 @@ _WIDE: Final[dict[str, Any]] = {
     "stem_stride": 1,
     "branch_weight": 0.1,
     "weight_averaging": 0.0,
-    "judge_rows": None,
     "judge_images": 1_000_000,
 }
 

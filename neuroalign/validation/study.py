@@ -79,7 +79,7 @@ def run_study(
     believed = {name: judge for name, judge in judges.items() if judge.score >= least_judge}
     for name in set(judges) - set(believed):
         say(
-            f"the judge of {name} scores {judges[name].score:.3f} on real images, less than "
+            f"the judge of {name} scores {judges[name].score:.4f} on real images, less than "
             f"{least_judge}: coherence of generated {name} is not judged."
         )
     waiting = [
@@ -250,7 +250,7 @@ def trained_judges(
     )
     judges = {name: load_judge(path, benchmark, device) for name, path in paths.items()}
     for name in waiting:
-        say(f"judge of {name}: {judges[name].score:.3f} on real test images")
+        say(f"judge of {name}: {judges[name].score:.4f} on real test images")
     return judges
 
 
