@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from neuroalign.cores import keep_threads_from_spinning
 from neuroalign.version import __version__
 
 _HOMES = {
@@ -276,6 +277,7 @@ def __getattr__(name: str) -> Any:
     """Import the public name from its module the first time it is asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module 'neuroalign' has no attribute {name!r}")
+    keep_threads_from_spinning()
     value = getattr(importlib.import_module(f"neuroalign.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -193,11 +193,7 @@ class FittedModel:
                 f"trials paired by {label} ({values}), pairing {self.settings['pairing']}",
                 f"epoch {self.best_epoch} of {len(self.history)} kept, seed {self.seed}",
                 *([f"added after the fit: {', '.join(self.added)}"] if self.added else []),
-                (
-                    f"alignment {self.alignment:.2f} on {where} trials (the same label in two "
-                    "subjects, over two labels in one: near 0 they met, near 1 they did not)"
-                ),
-                f"saturation {self.saturation:.2f} (mixture term over its maximum, for information)",
+                *self._meeting(where),
                 (
                     f"{self.diagnosis.hits} of {self.diagnosis.trials} {where} trials lie nearest to "
                     f"their own label's average, {self.diagnosis.shared_hits} of "
@@ -206,6 +202,18 @@ class FittedModel:
                 ),
             ]
         )
+
+    def _meeting(self, where: str) -> list[str]:
+        """Say how far the subjects met."""
+        if len(self.subjects) < 2:
+            return ["one subject: its latents are shared with nobody"]
+        return [
+            (
+                f"alignment {self.alignment:.2f} on {where} trials (the same label in two "
+                "subjects, over two labels in one: near 0 they met, near 1 they did not)"
+            ),
+            f"saturation {self.saturation:.2f} (mixture term over its maximum, for information)",
+        ]
 
 
 def shown_plan(plan: float | Sequence[Sequence[float]]) -> str:

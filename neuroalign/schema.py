@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from neuroalign.errors import DataError
+from neuroalign.suggestions import close_match
 
 Stage = Literal["recording", "binned", "windowed", "latents", "imputed"]
 
@@ -193,9 +194,10 @@ def label_values(
     columns: list[np.ndarray] = []
     for name in names:
         if name not in dataset.coords or dataset[name].dims != ("trial",):
+            known = trial_labels(dataset)
             raise DataError(
                 f"no trial label {name!r} for subject {subject!r}; "
-                f"it has: {', '.join(map(repr, trial_labels(dataset))) or 'none'}."
+                f"it has: {', '.join(map(repr, known)) or 'none'}.{close_match(name, known)}"
             )
         columns.append(np.asarray(dataset[name].values))
     if len(columns) == 1:

@@ -1,6 +1,7 @@
 """The package's front door: lazy, complete, cheap."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,17 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = f"import sys, neuroalign; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_said_otherwise(
+    given: str | None, expected: str
+) -> None:
+    code = "import os, neuroalign; neuroalign.NeuroAlignError; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.strip() == expected

@@ -196,7 +196,7 @@ def _draw_lines(rates: Rates, counts: xr.Dataset, units: list[int], axes: Any) -
             panel.fill_between(rates.real_time, low, high, color=shade, alpha=0.15, linewidth=0)
             panel.plot(rates.imputed_time, guess, color=shade, linestyle="--", linewidth=1.8)
         panel.set_title(str(counts["unit"].values[unit]))
-        panel.set_xlabel("time (ms)")
+        panel.set_xlabel("time in frame (ms)")
         panel.set_ylim(bottom=0)
         tidy(panel)
     panels[0].set_ylabel("rate (Hz)")
@@ -228,7 +228,7 @@ def _draw_maps(rates: Rates, bin_width: float, axes: Any) -> npt.NDArray[Any]:
     for panel, value in zip(panels[0], labels, strict=True):
         panel.set_title(value)
     for panel in panels[1]:
-        panel.set_xlabel("time (ms)")
+        panel.set_xlabel("time in frame (ms)")
     panels[0, 0].set_ylabel("real\nunit, by peak")
     panels[1, 0].set_ylabel("imputed\nunit, by peak")
     bar = panels[0, 0].figure.colorbar(image, ax=list(panels.ravel()), shrink=0.8)

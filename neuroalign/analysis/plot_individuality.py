@@ -185,7 +185,7 @@ def plot_deviation(dataset: xr.Dataset, *, axes: Any = None) -> npt.NDArray[Any]
             )
             panel.fill_between(time, ends[:, 0], ends[:, 1], color=colors[name], alpha=0.2, lw=0)
         panel.set_title(f"{dataset.attrs.get('label', 'label')} {label}")
-        panel.set_xlabel("window start (ms)")
+        panel.set_xlabel("window start in frame (ms)")
         tidy(panel)
     panels[0].set_ylabel("deviation from the others\n(distances between labels)")
     legend_outside(panels[-1], title="total over labels and windows")

@@ -317,7 +317,7 @@ def plot_trajectories(
                 _draw_average(panels, start, trials, shade, styles[subject], spread)
     for panel, name in zip(panels, names, strict=True):
         panel.set_title(name)
-        panel.set_xlabel("window start (ms)")
+        panel.set_xlabel("window start in frame (ms)")
         tidy(panel)
     panels[0].set_ylabel("latent (a.u.)")
     handles = [line_handle(shade, name) for name, shade in colors.items()]

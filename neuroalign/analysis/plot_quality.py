@@ -92,7 +92,9 @@ def plot_quality(
         row[2].set_title("rates of units")
         for panel in row:
             tidy(panel)
-    for panel, text in zip(panels[-1], ("time (ms)", "time (ms)", "rate (Hz)"), strict=True):
+    for panel, text in zip(
+        panels[-1], ("time in frame (ms)", "time in frame (ms)", "rate (Hz)"), strict=True
+    ):
         panel.set_xlabel(text)
     handles = [line_handle(shade, value) for value, shade in colors.items()]
     handles.append(line_handle("black", "median unit", style="--"))

@@ -19,6 +19,7 @@ from neuroalign.cli.inspect import inspect_command
 from neuroalign.cli.plot import plot_command
 from neuroalign.cli.sweep import sweep_command
 from neuroalign.cli.validate import validate_command
+from neuroalign.cores import keep_threads_from_spinning
 
 EXAMPLES: Final = {
     "inspect": (
@@ -124,9 +125,9 @@ def main() -> None:
 def _share_cores() -> None:
     """Keep threads from spinning while they wait, before any library starts them.
 
-    Where other programs share the cores, spinning slows a fit fourfold, and the classifiers,
-    which multiply small matrices very often, fivefold. What a user has set is left alone.
+    The classifiers, which multiply small matrices very often, are slowed fivefold otherwise.
+    What a user has set is left alone.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_threads_from_spinning()
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

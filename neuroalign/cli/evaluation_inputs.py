@@ -16,9 +16,9 @@ from neuroalign.cli.fit_inputs import (
     read_windows,
 )
 from neuroalign.cli.tables import quality_table, text_table
-from neuroalign.data.spec_parts import close_match
 from neuroalign.errors import ParameterError
 from neuroalign.schema import iterate_subjects
+from neuroalign.suggestions import close_match
 
 if TYPE_CHECKING:
     import xarray as xr

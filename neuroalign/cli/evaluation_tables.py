@@ -72,7 +72,7 @@ def p_text(value: float) -> str:
     >>> p_text(0.04), p_text(0.0002), p_text(float("nan"))
     ('0.040', '<0.001', '-')
     """
-    return "<0.001" if value < 0.001 else number_text(value, 3)
+    return "<0.001" if value < 0.0005 else number_text(value, 3)  # 1/1001 is 0.001
 
 
 def spread_text(values: Sequence[float], digits: int = 2) -> str:

@@ -181,7 +181,7 @@ def _report(run: RunFolder, pairs: list[tuple[str, str]]) -> None:
     else:
         say(f"with latents of all trials; for decoded labels, run `neuroalign decode {run.path}`")
     if pairs:
-        shown = ", ".join(f"{target} from {source}" for source, target in pairs)
-        say(f"with imputed activity of all trials: {shown}")
+        shown = ", ".join(f"{target}'s in the file of {source}" for source, target in pairs)
+        say(f"with activity imputed from a subject's trials, beside its latents: {shown}")
     else:
         say("without imputed activity; name a --source or a --target for it")

@@ -69,7 +69,7 @@ def draw_latents(run: RunFolder, color: str = "label", projection: Projection = 
 
     chosen = run_label(run) if color == "label" else color
     panel = plot_latents(_held_out(run), color=chosen, projection=projection)
-    _title(panel, f"held-out trials, by {_words(chosen)}")
+    _title(panel, f"windows of held-out trials, by {_words(chosen)}")
     kind = "" if projection == "auto" else f"_{projection}"
     return write_figure(run.figure(f"latents_by_{_file_name(color)}{kind}"), panel)
 

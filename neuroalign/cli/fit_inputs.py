@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 import neuroalign
 from neuroalign.cli.options import differing_keys, parse_paths
 from neuroalign.cli.tables import quality_table, text_table
-from neuroalign.data.spec_parts import close_match
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.schema import iterate_subjects, subjects_of
+from neuroalign.suggestions import close_match
 
 if TYPE_CHECKING:
     import xarray as xr

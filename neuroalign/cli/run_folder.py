@@ -225,7 +225,7 @@ def check_subject(run: RunFolder, name: str, role: str) -> str:
     ParameterError
         If it is not; the message names those that are.
     """
-    from neuroalign.data.spec_parts import close_match
+    from neuroalign.suggestions import close_match
 
     subjects = run.manifest["subjects"]
     if name not in subjects:

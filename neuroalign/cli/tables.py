@@ -116,7 +116,7 @@ def _score_cell(part: pd.DataFrame, subject: str) -> str:
 
 
 def _p(value: Any) -> str:
-    return "p<0.001" if value < 0.001 else f"p={value:.3f}"
+    return "p<0.001" if value < 0.0005 else f"p={value:.3f}"  # 1/1001 is 0.001
 
 
 def imputation_table(scores: pd.DataFrame) -> pd.DataFrame:

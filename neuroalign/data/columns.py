@@ -14,9 +14,9 @@ from neuroalign.data.spec_parts import (
     RangeSpec,
     Scalar,
     canonical_text,
-    close_match,
 )
 from neuroalign.errors import DataError, SpecError
+from neuroalign.suggestions import close_match
 
 Column = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]

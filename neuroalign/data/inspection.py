@@ -15,9 +15,11 @@ from neuroalign.data.inspection_columns import (
     ColumnSummary,
     column_summary,
     is_code,
+    is_ending,
     is_label,
     is_measure,
     onset_columns,
+    usual_length,
 )
 from neuroalign.data.spec_parts import RESERVED_LABELS
 from neuroalign.data.trial_sources import INTERVALS, event_groups, pool_events
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from neuroalign.data.columns import Table
 
+GOOD: Final = "good"  # the verdict of spike sorters
+SUGGESTED_LENGTH: Final = 0.5  # of a frame (seconds)
 LONGEST_SERIES: Final = 100_000  # a longer one is a signal, not a list of events
 TRIALS: Final = f"{INTERVALS}trials"
 # parts of a session rather than its trials
@@ -78,6 +82,8 @@ class Inspection:
         Units, trials, other intervals, events.
     onsets, labels : dict
         Which columns can be onset and label, per table of trials or events.
+    lengths : dict
+        How long nearly all trials last after the likeliest onset (seconds), where known.
     unit_filters, unit_ranges : list of str
         Which columns of the units table can select units by value, and which by a range.
     problems : list of str
@@ -94,6 +100,7 @@ class Inspection:
     tables: list[TableSummary]
     onsets: dict[str, list[str]] = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)
+    lengths: dict[str, float] = field(default_factory=dict)
     unit_filters: list[str] = field(default_factory=list)
     unit_ranges: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -140,29 +147,52 @@ class Inspection:
             order = sorted(columns, key=lambda name: types[columns[name]] == "number")
             label = min(order, key=lambda name: types[columns[name]] != "text", default=None)
         spec: dict[str, object] = {"name": Path(self.path).stem, "trials": trials}
-        if self.unit_filters:
-            spec["units"] = {"keep": self._suggested_units()}
+        name, value = self._suggested_units()
+        if value == GOOD:
+            spec["units"] = {"keep": {name: [value]}}
         spec |= {
-            "frame": {"start": 0.0, "length": 0.5},
+            "frame": {"start": 0.0, "length": self._suggested_length(source)},
             "bin_width": 0.01,
             "window": {"length": 0.1, "step": 0.01},
         }
         if label is not None:
             spec["label"] = label
-        remark = (
-            "# A place to start. Frame (seconds after onset), bins and windows are examples: keep\n"
-            "# the frame inside the trial, and choose units that all animals have.\n"
-        )
-        return remark + yaml.safe_dump(spec, sort_keys=False, default_flow_style=None, width=100)
+        written = yaml.safe_dump(spec, sort_keys=False, default_flow_style=None, width=100)
+        return self._remarks(source) + str(written)
 
-    def _suggested_units(self) -> dict[str, list[str]]:
+    def _suggested_length(self, source: str | None) -> float:
+        """Return half a second, or less where trials are shorter."""
+        known = self.lengths.get(source or "", SUGGESTED_LENGTH)
+        fitting = np.floor(round(known / 0.05, 6)) * 0.05
+        return round(float(min(SUGGESTED_LENGTH, max(0.1, fitting))), 3)
+
+    def _remarks(self, source: str | None) -> str:
+        """Say what of the spec is a guess."""
+        lines = [
+            "A place to start. Frame (seconds after onset), bins and windows are examples: keep",
+            "the frame inside the trial, and choose units that all animals have.",
+        ]
+        onsets = self.onsets.get(source or "", [])
+        others = [name for name in onsets[1:] if not is_ending(name)]
+        if others and source not in {t.path for t in self.tables if t.kind == "events"}:
+            lines.append(f"Is {onsets[0]} the onset you mean? Also there: {', '.join(others)}.")
+        name, value = self._suggested_units()
+        if value and value != GOOD:
+            lines.append(
+                f"All units are kept; units: {{keep: {{{name}: [{value}]}}}} would choose."
+            )
+        return "".join(f"# {line}\n" for line in lines)
+
+    def _suggested_units(self) -> tuple[str, str]:
+        """Return a column and a value that could choose units: the sorter's verdict, if any."""
+        if not self.unit_filters:
+            return "", ""
         units = next(table for table in self.tables if table.kind == "units")
         named = {column.name: column for column in units.columns}
         filters = [named[name] for name in self.unit_filters]
-        # the sorter's verdict where there is one, otherwise what most units have in common
-        judged = next((column for column in filters if "good" in column.values), None)
+        judged = next((column for column in filters if GOOD in column.values), None)
         chosen = judged or filters[0]
-        return {chosen.name: ["good" if judged else chosen.most_common]}
+        return chosen.name, GOOD if judged else chosen.most_common
 
     def _best_trials(self) -> str | None:
         """Choose the likeliest trials: with labels first, tables before groups before series."""
@@ -275,9 +305,13 @@ def _inspect(file: h5py.File, path: Path) -> Inspection:
         problems.append(str(error))
     onsets: dict[str, list[str]] = {}
     labels: dict[str, list[str]] = {}
+    lengths: dict[str, float] = {}
     for place, kind, table in _trial_like(file):
         tables.append(_summary(place, kind, table))
         onsets[place] = onset_columns(table)
+        lasting = usual_length(table, onsets[place][0]) if onsets[place] else None
+        if lasting is not None:
+            lengths[place] = lasting
         labels[place] = [
             name
             for name, values in table.columns.items()
@@ -296,6 +330,7 @@ def _inspect(file: h5py.File, path: Path) -> Inspection:
         tables=tables,
         onsets=onsets,
         labels=labels,
+        lengths=lengths,
         unit_filters=filters,
         unit_ranges=ranges,
         problems=problems,

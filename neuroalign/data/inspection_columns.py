@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MOST_LABEL_VALUES: Final = 12  # more distinct values than this are a measurement, not a label
 MOST_EVENT_CODES: Final = 64  # codes of events may be more, if most of them come again
 SHOWN_VALUES: Final = 6
+# words of what happens to the animal, at which a frame usually begins, and of what ends something
+EVENT_WORDS: Final = ("stim", "odor", "odour", "cue", "poke", "tone", "sound", "image", "sample")
+ENDING_WORDS: Final = ("stop", "off", "end", "offset")
 CLOCK_NAMES: Final = ("time", "times", "onset", "start", "stop", "timestamp", "timestamps")
 
 
@@ -71,8 +74,33 @@ def _is_clock(name: str) -> bool:
 def onset_columns(table: Table) -> list[str]:
     """Name the columns that hold times, the likeliest onset first."""
     found = [name for name, values in table.columns.items() if _could_be_times(name, values)]
-    rank = {"onset": 0, "start_time": 1, "timestamps": 1, "timestamp": 1, "stop_time": 3}
-    return sorted(found, key=lambda name: rank.get(name.lower(), 0 if "onset" in name else 2))
+    return sorted(found, key=_onset_rank)
+
+
+def _onset_rank(name: str) -> int:
+    """Rank what happens to the animal before the start of a trial, and endings last."""
+    lower = name.lower()
+    if is_ending(name):
+        return 4
+    if "onset" in lower:
+        return 0
+    if any(word in lower for word in EVENT_WORDS):
+        return 1
+    return 2 if lower in {"start_time", "timestamps", "timestamp"} else 3
+
+
+def is_ending(name: str) -> bool:
+    """Say whether a column of times tells when something ended."""
+    return any(word in name.lower().split("_") for word in ENDING_WORDS)
+
+
+def usual_length(table: Table, onset: str) -> float | None:
+    """Return how long nearly all trials last after their onset (seconds), if the table says."""
+    if "stop_time" not in table.columns or table.columns["stop_time"].dtype.kind not in "if":
+        return None
+    lengths = table.columns["stop_time"].astype(np.float64) - table.columns[onset]
+    lengths = lengths[np.isfinite(lengths)]
+    return float(np.quantile(lengths, 0.05)) if lengths.size else None
 
 
 def _could_be_times(name: str, values: Column) -> bool:

@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from neuroalign.data.spec_parts import close_match
 from neuroalign.errors import DataError
+from neuroalign.suggestions import close_match
 
 DEEPEST: Final = 16
 NAMELESS: Final = "None"  # what scipy calls the objects of a file

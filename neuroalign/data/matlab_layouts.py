@@ -20,9 +20,10 @@ from neuroalign.data.matlab_files import (
     described,
     listed_fields,
 )
-from neuroalign.data.spec_parts import TimesSpec, close_match
+from neuroalign.data.spec_parts import TimesSpec
 from neuroalign.data.specs import DataSpec
 from neuroalign.errors import DataError, ParameterError
+from neuroalign.suggestions import close_match
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,10 +13,10 @@ from neuroalign.data import nwb_fallback, nwb_session
 from neuroalign.data.checks import SpikeTrains
 from neuroalign.data.columns import Table
 from neuroalign.data.recordings import RawSession, build_recording
-from neuroalign.data.spec_parts import close_match
 from neuroalign.data.specs import DataSpec, load_spec
 from neuroalign.errors import DataError, NeuroAlignError, ParameterError
 from neuroalign.schema import build_tree, check_subject_name
+from neuroalign.suggestions import close_match
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -156,7 +156,9 @@ def _expand(given: PathLike | Sequence[PathLike]) -> list[Path]:
     if glob.has_magic(str(path)):
         found = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207
         if not found:
-            raise DataError(f"no file matches {str(path)!r}; check the pattern.")
+            folder = next(p for p in path.parents if not glob.has_magic(str(p)))
+            remedy = "check the pattern" if folder.is_dir() else f"there is no folder {folder}"
+            raise DataError(f"no file matches {str(path)!r}; {remedy}.")
         return found
     beside = [p.name for p in path.parent.glob("*.nwb")] if path.parent.is_dir() else []
     raise DataError(

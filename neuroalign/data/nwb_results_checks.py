@@ -11,9 +11,9 @@ import xarray as xr
 
 from neuroalign.data.nwb_results import positions, series_name
 from neuroalign.data.nwb_results_reader import is_results_file
-from neuroalign.data.spec_parts import close_match
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.schema import iterate_subjects, label_values, validate
+from neuroalign.suggestions import close_match
 
 PathLike = str | Path
 Sources = Mapping[str, PathLike | Sequence[PathLike]]

@@ -69,6 +69,17 @@ class QualityReport:
                 if number < FEW_TRIALS:
                     amount = f"only {number}" if number else "no"
                     found.append(f"{subject}: {amount} trials with {self.label} {value}.")
+        if self.label and self.trials_per_label.to_numpy().min(initial=FEW_TRIALS) < FEW_TRIALS:
+            found.append(
+                f"With fewer than {FEW_TRIALS} trials of a label, scores and intervals say little "
+                "and the fit can hardly be checked; the power guide (docs/how_much_data.md) says "
+                "how many it takes."
+            )
+        if len(self.subjects) == 1:
+            found.append(
+                "There is one subject: its latents are shared with nobody, and nothing can be "
+                "imputed or decoded across subjects. Give the files of all subjects together."
+            )
         return found
 
     def __str__(self) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -52,13 +51,6 @@ def canonical_text(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return str(int(value))
     return str(value)
-
-
-def close_match(name: object, known: Iterable[object]) -> str:
-    """Write ` Did you mean 'x'?` when a known name is close, and nothing otherwise."""
-    by_lower = {str(k).lower(): str(k) for k in known}
-    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
-    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
 
 
 def _listed(value: object) -> object:

@@ -27,9 +27,9 @@ from neuroalign.data.spec_parts import (
     TrialsSpec,
     UnitsSpec,
     WindowSpec,
-    close_match,
 )
 from neuroalign.errors import SpecError
+from neuroalign.suggestions import close_match
 
 __all__ = [
     "DataSpec",

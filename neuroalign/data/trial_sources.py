@@ -9,8 +9,9 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from neuroalign.data.columns import Column, Table, is_missing, plain_column, spelt_out
-from neuroalign.data.spec_parts import TrialsSpec, canonical_text, close_match
+from neuroalign.data.spec_parts import TrialsSpec, canonical_text
 from neuroalign.errors import DataError, SpecError
+from neuroalign.suggestions import close_match
 
 INTERVALS: Final = "intervals/"
 ONSET_COLUMNS: Final = ("timestamps", "timestamp", "start_time")

@@ -26,7 +26,7 @@ _CONVOLUTIONS: Final = {1: functional.conv1d, 2: functional.conv2d}
 
 
 class StackedConvolution(nn.Module):
-    """A convolution per replicate, in one or two dimensions, that keeps (or halves) the size.
+    """A convolution per replicate, in one or two dimensions, that keeps or divides the size.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class StackedConvolution(nn.Module):
     streams : RandomStreams
         Draws the initial weights, uniform within ±1/√fan-in as `torch.nn.Conv2d` does.
     stride : int
-        1 keeps the size, 2 halves it.
+        1 keeps the size, 2 halves it, and so on.
     """
 
     def __init__(
@@ -151,8 +151,9 @@ class ResidualTrunk(nn.Module):
     ) -> None:
         super().__init__()
         n_dimensions = len(shape) - 1
+        kernel = max(3, stem_stride | 1)  # odd, and no pixel is stepped over
         self.stem = StackedConvolution(
-            shape[0], filters[0], 3, n_dimensions, streams, stride=stem_stride
+            shape[0], filters[0], kernel, n_dimensions, streams, stride=stem_stride
         )
         before = [filters[0], *filters[:-1]]
         self.blocks = nn.ModuleList(

@@ -108,7 +108,7 @@ def test_a_run_that_was_decoded_and_imputed_gives_all_of_it(run: RunFolder) -> N
     succeed("impute", run.path, "--source", "stella", "--target", "mitt")
     output = succeed("export", run.path)
     assert "decoded labels of held-out trials" in output
-    assert "imputed activity of all trials: mitt from stella" in output
+    assert "beside its latents: mitt's in the file of stella" in output
     results = read(run.path / "nwb_results", "stella")
     held_out = na.load_tree(run.array("imputed_stella_to_mitt"))["mitt"].to_dataset()
     found = results.imputed["imputed_mitt_from_stella"]

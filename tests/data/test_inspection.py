@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import yaml
 from nwb_examples import (
+    add_trials,
     add_units,
     empty_file,
     example_spikes,
@@ -49,11 +50,33 @@ def test_which_roles_can_be_filled(path):
 
 
 def test_the_suggested_spec_reads_the_file(path):
-    spec = yaml.safe_load(inspect_nwb(path).suggested_spec())
+    text = inspect_nwb(path).suggested_spec()
+    spec = yaml.safe_load(text)
     assert spec["label"] == "odor"
     assert spec["trials"]["onset"] == "start_time"
-    assert spec["units"] == {"keep": {"region": ["CA1"]}}
-    assert read_nwb(path, spec)["mitt"].sizes["unit"] == 2
+    assert "# All units are kept; units: {keep: {region: [CA1]}} would choose.\n" in text
+    assert read_nwb(path, spec)["mitt"].sizes["unit"] == 3
+    chosen = spec | yaml.safe_load("units: {keep: {region: [CA1]}}")
+    assert read_nwb(path, chosen)["mitt"].sizes["unit"] == 2
+
+
+def test_what_happens_to_the_animal_is_suggested_before_the_start_of_the_trial(tmp_path):
+    trials = example_trials()
+    after = {"odor_off": 0.4, "reward_time": 0.3, "stim_on": 0.28}  # s from start_time
+    for name, seconds in after.items():
+        trials[name] = [start + seconds for start in trials["start_time"]]
+    file = empty_file("mitt")
+    add_units(file, example_spikes(), quality=["good", "mua", "good"])
+    add_trials(file, trials)
+    found = inspect_nwb(save(file, tmp_path / "x.nwb"))
+    order = found.onsets["intervals/trials"]
+    assert order[:3] == ["stim_on", "start_time", "reward_time"]
+    assert set(order[3:]) == {"stop_time", "odor_off"}
+    text = found.suggested_spec()
+    assert "# Is stim_on the onset you mean? Also there: start_time, reward_time.\n" in text
+    spec = yaml.safe_load(text)
+    assert spec["frame"] == {"start": 0.0, "length": 0.3}  # 0.32 s are left of each trial
+    assert spec["units"] == {"keep": {"quality": ["good"]}}
 
 
 def test_it_prints_for_people_and_gives_a_table(path):

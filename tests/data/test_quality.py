@@ -114,3 +114,12 @@ def test_reports_need_counts_or_spikes():
         quality_report(latents)
     with pytest.raises(DataError, match=r"tree must be an xarray\.DataTree"):
         quality_report("mitt.nwb")
+
+
+def test_few_trials_and_a_lone_subject_are_remarked_on():
+    lone = quality_report(build_tree({"mitt": recording(labels="AABB" * 3)}), label="odor")
+    assert lone.remarks[-2].startswith("With fewer than 10 trials of a label, scores and intervals")
+    assert lone.remarks[-1].startswith("There is one subject: its latents are shared with nobody")
+    many = {name: recording(name, labels="AB" * 10) for name in ("mitt", "stella")}
+    remarks = quality_report(build_tree(many), label="odor").remarks
+    assert not [text for text in remarks if "With fewer" in text or "one subject" in text]
