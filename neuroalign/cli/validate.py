@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from neuroalign.cli.console import StopRequestedError, is_watched, reports_problems, say
-from neuroalign.cli.evaluation_options import DeviceOption, JobsOption
+from neuroalign.cli.evaluation_options import DeviceOption
 from neuroalign.cli.options import parse_jobs, parse_seeds
 from neuroalign.errors import ParameterError
+
+MOST_JOBS: Final = 8  # unless more are asked for: every process holds the data
 
 
 class Name(StrEnum):
@@ -87,7 +89,14 @@ def validate_command(
             "--judge-images", min=1, help="Images that judges see while they learn; trained anew."
         ),
     ] = None,
-    jobs: JobsOption = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Fits side by side; on CPUs as many as cores (at most 8), else 1.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Fit every way of sharing on PolyMNIST or CelebA and write a report.
@@ -116,7 +125,7 @@ def validate_command(
         data = _celeba(celeba_dir, numbers)
     say(f"{data.name}: {data.about}")
     try:
-        page = validate(data, settings, out, device=device, n_jobs=parse_jobs(jobs), say=say)
+        page = validate(data, settings, out, device=device, n_jobs=_jobs(jobs, device), say=say)
     except KeyboardInterrupt as stop:
         raise StopRequestedError(
             f"stopped; what is done is in {out}. Type the same command to go on."
@@ -146,6 +155,18 @@ def _celeba(folder: Path | None, numbers: dict[str, Any]) -> Any:
     from neuroalign.validation.celeba import celeba
 
     return celeba(folder, progress=is_watched(), **numbers)
+
+
+def _jobs(given: int | None, device: str) -> int:
+    """Return how many fits run side by side: small networks gain more by this than by threads."""
+    if given is not None:
+        return parse_jobs(given)
+    from joblib import cpu_count
+
+    from neuroalign.construction import resolve_device
+
+    on_cpu = resolve_device(device).type == "cpu"
+    return min(MOST_JOBS, int(cpu_count())) if on_cpu else 1
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -24,6 +24,7 @@ LEAST_STEPS = 20  # of an epoch: small data are cut into smaller batches
 PREDICTED_AT_ONCE = 512
 LOOKS = 10  # at the validation images, while a judge learns
 FILTERS = (32, 64, 128)
+LEAST_STRIDE = 2  # with it a judge of digits reads 0.98 of them, at a quarter of the work
 
 
 class JudgeNetwork(nn.Module):
@@ -39,6 +40,8 @@ class JudgeNetwork(nn.Module):
         Classes, or attributes.
     streams : RandomStreams
         Draws the initial weights.
+    stem_stride : int
+        Stride of the first convolution.
     """
 
     def __init__(
@@ -47,9 +50,14 @@ class JudgeNetwork(nn.Module):
         filters: tuple[int, ...],
         n_labels: int,
         streams: RandomStreams,
+        *,
+        stem_stride: int = LEAST_STRIDE,
     ) -> None:
         super().__init__()
-        self.trunk = ResidualTrunk(shape, filters, streams, stem_stride=2, branch_weight=1.0)
+        self.stem_stride = stem_stride
+        self.trunk = ResidualTrunk(
+            shape, filters, streams, stem_stride=stem_stride, branch_weight=1.0
+        )
         self.head = StackedLinear(2 * filters[-1], n_labels, streams)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -96,6 +104,7 @@ def train_judge(
     *,
     n_images: int,
     n_rows: int | None = None,
+    stem_stride: int = LEAST_STRIDE,
     seed: int = 0,
     device: torch.device,
     on_epoch: Callable[[int, float], None] | None = None,
@@ -113,6 +122,8 @@ def train_judge(
         cosine.
     n_rows : int, optional
         How many of the training rows teach it; all by default.
+    stem_stride : int
+        Stride of its first convolution.
     seed : int
         Of initial weights and order.
     device : torch.device
@@ -129,7 +140,7 @@ def train_judge(
     streams = RandomStreams([seed])
     streams.reseed(0, *b"judge", *modality.encode())
     n_labels = len(benchmark.label_names)
-    network = JudgeNetwork(shape, FILTERS, n_labels, streams).to(device)
+    network = JudgeNetwork(shape, FILTERS, n_labels, streams, stem_stride=stem_stride).to(device)
     rows = benchmark.train if n_rows is None else benchmark.train.first(n_rows)
     images, labels = _taught_with(benchmark, rows, modality, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3, fused=True)
@@ -202,7 +213,8 @@ def save_judge(judge: Judge, path: Path) -> None:
 
     aside = path.with_suffix(".part")
     tensors = {k: v.detach().cpu().contiguous() for k, v in judge.network.state_dict().items()}
-    save_file(tensors, aside, metadata={"modality": judge.modality, "score": repr(judge.score)})
+    told = {"score": repr(judge.score), "stem_stride": str(judge.network.stem_stride)}
+    save_file(tensors, aside, metadata={"modality": judge.modality, **told})
     aside.replace(path)
 
 
@@ -221,10 +233,23 @@ def load_judge(path: Path, benchmark: Benchmark, device: torch.device) -> Judge:
             told = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         shape = next(m.shape for m in benchmark.modalities if m.name == told["modality"])
-        network = JudgeNetwork(shape, FILTERS, len(benchmark.label_names), RandomStreams([0]))
+        network = JudgeNetwork(
+            shape,
+            FILTERS,
+            len(benchmark.label_names),
+            RandomStreams([0]),
+            stem_stride=int(told["stem_stride"]),
+        )
         network.load_state_dict(tensors)
         score = float(told["score"])
-    except (SafetensorError, KeyError, StopIteration, RuntimeError, TypeError) as problem:
+    except (
+        SafetensorError,
+        LookupError,
+        StopIteration,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as problem:
         raise DataError(
             f"{path} is not a judge of these images: {problem}; delete it."
         ) from problem

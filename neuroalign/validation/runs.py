@@ -97,7 +97,7 @@ def validate(
     where = resolve_device(device)
     _check_folder(folder, benchmark, settings)
     least = LEAST_JUDGE.get(benchmark.name, 0.9)
-    if n_jobs > 1:
+    if n_jobs != 1:
         torch.set_num_threads(1)  # processes and threads would wait for each other
     run_study(benchmark, settings, folder, device=where, least_judge=least, n_jobs=n_jobs, say=say)
     judges = trained_judges(benchmark, settings, folder, device=where, say=say)

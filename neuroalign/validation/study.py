@@ -21,7 +21,7 @@ from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.training.keeping import HistoryRow
 from neuroalign.validation.dataset import Benchmark
 from neuroalign.validation.fitting import FitKey, build_vae, fingerprint, fit
-from neuroalign.validation.judge import Judge, load_judge, save_judge, train_judge
+from neuroalign.validation.judge import LEAST_STRIDE, Judge, load_judge, save_judge, train_judge
 from neuroalign.validation.protocol import Score, score_fit
 from neuroalign.validation.settings import StudySettings
 
@@ -268,6 +268,7 @@ def _one_judge(
         modality,
         n_images=settings.judge_images,
         n_rows=settings.judge_rows,
+        stem_stride=max(LEAST_STRIDE, settings.stem_stride),
         device=device,
         on_epoch=partial(_say_epoch, say, modality),
     )
