@@ -14,7 +14,7 @@ from torch.distributions import Normal
 from neuroalign.data.windows import lags_per_window, window_starts
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.nn.multimodal_vae import MultimodalVAE
-from neuroalign.schema import label_values
+from neuroalign.schema import LATENT_ATTRIBUTES, label_values
 from neuroalign.training.pairing import FixedRows, ResampledRows, RowPlan
 from neuroalign.training.sources import FeatureScaling, WindowSource
 
@@ -263,9 +263,8 @@ def latents_dataset(
         coords=trial_coordinates(dataset, extra=("window",))
         | {"latent": np.arange(mean.shape[-1])},
     )
-    kept = ("spec", "bin_width", "frame_start", "frame_stop", "window_length", "window_step")
-    attributes = {key: dataset.attrs[key] for key in kept if key in dataset.attrs}
-    result.attrs = {"stage": "latents", "subject": subject} | attributes
+    attributes = {k: dataset.attrs[k] for k in LATENT_ATTRIBUTES if k in dataset.attrs}
+    result.attrs = attributes | {"stage": "latents", "subject": subject}
     return result
 
 

@@ -17,6 +17,10 @@ from neuroalign.errors import DataError
 from neuroalign.suggestions import close_match
 
 Stage = Literal["recording", "binned", "windowed", "latents", "imputed"]
+# what latents still say of the windows they were made of
+LATENT_ATTRIBUTES = (
+    "subject", "spec", "bin_width", "frame_start", "frame_stop", "window_length", "window_step",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

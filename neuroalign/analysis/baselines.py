@@ -10,7 +10,7 @@ import xarray as xr
 from neuroalign.analysis.scaling import Scaling, check_scaling, fit_scaling
 from neuroalign.data.windows import window_view
 from neuroalign.errors import DataError, ParameterError
-from neuroalign.schema import build_tree, iterate_subjects, validate
+from neuroalign.schema import LATENT_ATTRIBUTES, build_tree, iterate_subjects, validate
 
 __all__ = ["pca_latents", "raw_features"]
 
@@ -242,7 +242,7 @@ def as_latents(
     kept = [
         name for name, coord in dataset.coords.items() if coord.dims in {("trial",), ("window",)}
     ]
-    attrs = {name: value for name, value in dataset.attrs.items() if name in {"subject", "spec"}}
+    attrs = {name: value for name, value in dataset.attrs.items() if name in LATENT_ATTRIBUTES}
     return xr.Dataset(
         {"mean": (("trial", "window", "latent"), mean)},
         coords={**{name: dataset[name].variable for name in kept}, "latent": names},

@@ -178,6 +178,7 @@ def fit(
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             weight_averaging=settings.weight_averaging,
+            gradient_clip=settings.gradient_clip,
             patience=None,
         ),
         objective=objective(settings, key),

@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+import neuroalign as na
 from neuroalign.analysis.baselines import pca_latents, raw_features
 from neuroalign.analysis.decoding import decode_labels
 from neuroalign.analysis.scaling import fit_scaling
@@ -109,3 +110,16 @@ def test_expected_counts_scale_to_the_mean_of_scaled_counts():
     scaling = fit_scaling(random.poisson(rates, size=(500, 3)), "sqrt-standard")
     drawn = scaling.of_counts(random.poisson(rates, size=(200_000, 3))).mean(axis=0)
     assert scaling.of_expected(rates) == pytest.approx(drawn, abs=0.01)
+
+
+@pytest.mark.parametrize("embed", [raw_features, pca_latents])
+def test_latents_still_say_where_their_windows_lie(embed):
+    recordings, _ = na.simulate_recordings(units={"ada": 12, "bob": 14}, trials=24, mean_rate=9.0)
+    windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    made, _ = embed(*na.split_trials(windows, stratify="odor", random_state=0))
+    for name in ("ada", "bob"):
+        given = windows[name].attrs
+        for key in ("frame_start", "frame_stop", "bin_width", "window_length", "window_step"):
+            assert made[name].attrs[key] == given[key]
+        assert made[name].attrs["stage"] == "latents"
+        assert made[name].attrs["subject"] == name
