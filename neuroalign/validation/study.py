@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -136,7 +137,12 @@ def _each_fit(
     from joblib import Parallel, delayed
 
     work = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    yield from work(delayed(_one_fit)(benchmark, settings, k, out, judged, device) for k in keys)
+    with warnings.catch_warnings():
+        # joblib replaces workers whose memory grew, as it does where images are scored
+        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+        yield from work(
+            delayed(_one_fit)(benchmark, settings, k, out, judged, device) for k in keys
+        )
 
 
 def _one_fit(
@@ -235,7 +241,7 @@ def trained_judges(
     say: Say,
 ) -> dict[str, Judge]:
     """Train a judge for every image modality, or read those that are in the folder."""
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, effective_n_jobs
 
     (out / "judges").mkdir(parents=True, exist_ok=True)
     paths = {
@@ -244,14 +250,30 @@ def trained_judges(
         if modality.kind == "image"
     }
     waiting = {name: path for name, path in paths.items() if not path.exists()}
-    Parallel(n_jobs=n_jobs)(
+    work = [
         delayed(_one_judge)(benchmark, settings, name, path, device, say)
         for name, path in waiting.items()
-    )
+    ]
+    if len(work) == 1 and n_jobs != 1:  # it has all cores to itself
+        with _threads(effective_n_jobs(n_jobs)):
+            Parallel(n_jobs=1)(work)
+    else:
+        Parallel(n_jobs=n_jobs)(work)
     judges = {name: load_judge(path, benchmark, device) for name, path in paths.items()}
     for name in waiting:
         say(f"judge of {name}: {judges[name].score:.4f} on real test images")
     return judges
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let torch use that many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _one_judge(
