@@ -71,7 +71,7 @@ class StudySettings:
     branch_weight: float = 0.3
     train_rows: int | None = None
     redraw: bool = False
-    epochs: int = 30
+    epochs: int = 25
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_averaging: float = 0.998
@@ -80,7 +80,7 @@ class StudySettings:
     divergence: str = "pairwise"
     classifier_rows: int = 10_000
     judge_rows: int | None = None
-    judge_images: int = 150_000
+    judge_images: int = 120_000
 
     def __post_init__(self) -> None:
         unknown = [method for method in self.methods if method not in SHARING_RULES]
@@ -143,7 +143,7 @@ PRESETS: Final[dict[str, dict[str, StudySettings]]] = {
     "celeba": {
         "quick": StudySettings(
             image_filters=(24, 48, 64), text_filters=(32, 32, 32, 32, 32), stem_stride=4,
-            epochs=15, train_rows=2000, judge_images=120_000, gradient_clip=20_000.0,
+            epochs=15, train_rows=2000, gradient_clip=20_000.0,
             betas=(1.0,),
         ),
         "paper": StudySettings(
