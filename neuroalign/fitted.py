@@ -196,12 +196,17 @@ class FittedModel:
                 *self._meeting(where),
                 (
                     f"{self.diagnosis.hits} of {self.diagnosis.trials} {where} trials lie nearest to "
-                    f"their own label's average, {self.diagnosis.shared_hits} of "
-                    f"{self.diagnosis.shared_trials} to that of the other subjects "
+                    f"their own label's average{self._told_by_others()} "
                     f"(chance {1 / max(1, len(self.classes)):.2f})"
                 ),
             ]
         )
+
+    def _told_by_others(self) -> str:
+        across = self.diagnosis.across
+        if not across.trials:
+            return ""
+        return f", {across.hits} of {across.trials} to that of the other subjects"
 
     def _meeting(self, where: str) -> list[str]:
         """Say how far the subjects met."""

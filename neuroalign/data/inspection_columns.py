@@ -74,19 +74,31 @@ def _is_clock(name: str) -> bool:
 def onset_columns(table: Table) -> list[str]:
     """Name the columns that hold times, the likeliest onset first."""
     found = [name for name, values in table.columns.items() if _could_be_times(name, values)]
-    return sorted(found, key=_onset_rank)
+    return sorted(found, key=lambda name: _onset_rank(name, table))
 
 
-def _onset_rank(name: str) -> int:
+def _onset_rank(name: str, table: Table) -> int:
     """Rank what happens to the animal before the start of a trial, and endings last."""
     lower = name.lower()
     if is_ending(name):
         return 4
     if "onset" in lower:
         return 0
-    if any(word in lower for word in EVENT_WORDS):
+    if any(word in lower for word in EVENT_WORDS) and _within_trials(name, table):
         return 1
     return 2 if lower in {"start_time", "timestamps", "timestamp"} else 3
+
+
+def _within_trials(name: str, table: Table) -> bool:
+    """Say whether nearly all values lie between a trial's start and stop: numbers do not."""
+    edges = [table.columns[name] for name in ("start_time", "stop_time") if name in table.columns]
+    if len(edges) < 2 or any(edge.dtype.kind not in "if" for edge in edges):
+        return True
+    start, stop = (edge.astype(np.float64) for edge in edges)
+    values = table.columns[name].astype(np.float64)
+    known = np.isfinite(values) & np.isfinite(start) & np.isfinite(stop)
+    inside = (values >= start) & (values <= stop)
+    return bool(known.any()) and float(inside[known].mean()) > 0.9
 
 
 def is_ending(name: str) -> bool:

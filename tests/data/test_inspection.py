@@ -65,15 +65,18 @@ def test_what_happens_to_the_animal_is_suggested_before_the_start_of_the_trial(t
     after = {"odor_off": 0.4, "reward_time": 0.3, "stim_on": 0.28}  # s from start_time
     for name, seconds in after.items():
         trials[name] = [start + seconds for start in trials["start_time"]]
+    trials["stim_number"] = [7.5 + row for row in range(8)]  # grows too, and is no time
+    trials["stim_number"][0] = -9.0
     file = empty_file("mitt")
     add_units(file, example_spikes(), quality=["good", "mua", "good"])
     add_trials(file, trials)
     found = inspect_nwb(save(file, tmp_path / "x.nwb"))
     order = found.onsets["intervals/trials"]
-    assert order[:3] == ["stim_on", "start_time", "reward_time"]
-    assert set(order[3:]) == {"stop_time", "odor_off"}
+    assert order[:2] == ["stim_on", "start_time"]
+    assert set(order[2:4]) == {"reward_time", "stim_number"}
+    assert set(order[4:]) == {"stop_time", "odor_off"}
     text = found.suggested_spec()
-    assert "# Is stim_on the onset you mean? Also there: start_time, reward_time.\n" in text
+    assert "# Is stim_on the onset you mean? Also there: start_time, " in text
     spec = yaml.safe_load(text)
     assert spec["frame"] == {"start": 0.0, "length": 0.3}  # 0.32 s are left of each trial
     assert spec["units"] == {"keep": {"quality": ["good"]}}
