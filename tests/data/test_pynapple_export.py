@@ -125,7 +125,11 @@ def test_trials_out_of_order_and_a_part_of_the_trials_are_placed_alike(
 
 
 def test_windows_give_the_clock_to_latents_that_do_not_carry_it(windows: xr.DataTree) -> None:
-    latents = na.PrincipalComponents(2).fit(windows, label="odor").transform(windows)
+    known = na.PrincipalComponents(2).fit(windows, label="odor").transform(windows)
+    latents = map_subjects(
+        known,
+        lambda name, data: data.drop_attrs().assign_attrs(stage="latents", subject=name),
+    )
     with pytest.raises(
         DataError,
         match="clock of subject 'ada' is not known: frame_start, window_length is missing; pass",
