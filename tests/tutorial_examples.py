@@ -104,6 +104,7 @@ assert tied[0].alignment_ < tied[-1].alignment_
     "08_polymnist_in_five_minutes": """
 assert set(networks) == set(accuracy) == {"independent", "mm-vamp"}
 assert 0 < chance < 0.3, chance
+assert min(accuracy.values()) > 2 * chance, accuracy
 """,
 }
 
