@@ -38,6 +38,7 @@ _HOMES = {
     "cross_validate": "analysis.crossvalidation",
     "decode_labels": "analysis.decoding",
     "decode_over_time": "analysis.decoding_time",
+    "distributed": "training.processes",
     "evaluate": "analysis.evaluation",
     "fit_many": "many_fits",
     "fit_rates": "analysis.controls",
@@ -182,6 +183,7 @@ if TYPE_CHECKING:
     from neuroalign.exporting import write_nwb_results
     from neuroalign.many_fits import fit_many
     from neuroalign.model import SharedLatentModel
+    from neuroalign.training.processes import distributed
 
 # spelt out, so that type checkers see what is exported; a test keeps it equal to the table
 __all__ = [  # noqa: RUF022
@@ -212,6 +214,7 @@ __all__ = [  # noqa: RUF022
     "cross_validate",
     "decode_labels",
     "decode_over_time",
+    "distributed",
     "evaluate",
     "fit_many",
     "fit_rates",

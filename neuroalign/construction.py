@@ -17,6 +17,7 @@ from neuroalign.nn.networks import Decoder, Encoder
 from neuroalign.nn.random import RandomStreams
 from neuroalign.nn.sharing import SharingOptions
 from neuroalign.settings import hidden_widths
+from neuroalign.training.processes import active_processes
 
 INITIAL_WEIGHTS: Final = 2**31 - 3  # key of the random streams, which no epoch ever has
 
@@ -24,13 +25,18 @@ INITIAL_WEIGHTS: Final = 2**31 - 3  # key of the random streams, which no epoch 
 def resolve_device(name: str) -> torch.device:
     """Return the device; "auto" is a CUDA GPU if there is one, otherwise the CPU.
 
+    Processes that work together take the GPU of their own number each.
+
     Raises
     ------
     ParameterError
         If torch does not know the device or it is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        number = active_processes().local_rank
+        return torch.device(f"cuda:{number}" if number else "cuda")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

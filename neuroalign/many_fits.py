@@ -19,6 +19,7 @@ from neuroalign.restarts import replicates_that_fit, too_large, train_starts
 from neuroalign.schema import iterate_subjects, validate
 from neuroalign.settings import check_settings, objective_schedules
 from neuroalign.training.memory import MOST_ON_CPU, MOST_ON_GPU
+from neuroalign.training.processes import Processes, active_processes, working_alone
 
 __all__ = ["fit_many"]
 
@@ -39,7 +40,8 @@ def fit_many(
     than the price of one, on a CPU for some tenths less than one after the other (see
     `benchmarks/bench_replicates.py`). Every model ends as it would have alone, up to the
     rounding of sums; weights, pairs and noise depend on its own seed, and it stops by its own
-    validation trials.
+    validation trials. Inside `distributed`, every process fits an equal part of the models and
+    all of them get all.
 
     Parameters
     ----------
@@ -90,6 +92,9 @@ def fit_many(
             f"got {len(trees)}."
         )
     done: dict[int, SharedLatentModel | NeuroAlignError] = {}
+    processes = active_processes()
+    if processes.number > 1:
+        return _spread(models, trees, label, processes)
     waiting: dict[Any, list[tuple[int, PreparedFit]]] = {}
     for place, (model, tree) in enumerate(zip(models, trees, strict=True)):
         try:
@@ -110,6 +115,35 @@ def fit_many(
                     else _finished(models[place], prepared, found)
                 )
     return [done[place] for place in range(len(models))]
+
+
+def _spread(
+    models: Sequence[SharedLatentModel],
+    trees: Sequence[xr.DataTree],
+    label: str | Sequence[str] | None,
+    processes: Processes,
+) -> list[SharedLatentModel | NeuroAlignError]:
+    """Fit an equal part of the models in each process, and give all of them to every one."""
+    start, stop = processes.share(len(models))
+    with working_alone():
+        own = fit_many(models[start:stop], trees[start:stop], label=label)
+    # a tensor remembers its device, which another process has no business with
+    at_home = [_moved(model, torch.device("cpu")) for model in own]
+    parts = processes.gather(at_home)
+    everyone = [model for part in parts for model in part]
+    return [
+        _moved(model, resolve_device(given.get_params(deep=False)["device"]))
+        for given, model in zip(models, everyone, strict=True)
+    ]
+
+
+def _moved(
+    model: SharedLatentModel | NeuroAlignError, device: torch.device
+) -> SharedLatentModel | NeuroAlignError:
+    if not isinstance(model, NeuroAlignError):
+        model.fitted_.vae.to(device)
+        model.fitted_.device = device
+    return model
 
 
 def _prepare(

@@ -20,6 +20,7 @@ from neuroalign.settings import final_options, objective_schedules, training_con
 from neuroalign.training.keeping import FitProgress, HistoryRow, NoReplicateLeftError
 from neuroalign.training.loop import evaluate_rows, train
 from neuroalign.training.memory import replicates_at_once
+from neuroalign.training.processes import active_processes
 from neuroalign.training.sets import TrainingSet
 
 if TYPE_CHECKING:
@@ -249,6 +250,7 @@ def _train_piece(
                 on_epoch=show,
                 checkpoint=checkpoint,
                 fingerprint=f"{fingerprint}/{seeds}",
+                processes=active_processes(),
             )
         except NoReplicateLeftError as problem:
             return [TrainingError(own) for own in problem.errors]
@@ -281,7 +283,7 @@ def _bar(settings: Mapping[str, Any], number: int) -> tqdm[Any]:
         total=settings["max_epochs"],
         desc="fit" if number == 1 else f"{number} fits",
         unit="epoch",
-        disable=not settings["verbose"],
+        disable=not settings["verbose"] or not active_processes().is_first,
     )
 
 

@@ -91,7 +91,8 @@ def sweep(
         As in `evaluate`.
     n_jobs : int
         Processes, through joblib: any of its backends can be chosen around the call, such as
-        `joblib.parallel_config(backend="dask")` for several machines.
+        `joblib.parallel_config(backend="dask")` for several machines. Inside `distributed`
+        each of its processes fits a part of the sweep with so many; they need one `out`.
     progress : callable, optional
         Called with a line of text for each fit that is done.
 
@@ -145,9 +146,16 @@ def sweep(
         "classifier": "default" if classifier is None else repr(classifier),
         "data": data_fingerprint(windows, label),
     }
-    open_folder(folder, asked)
+    from neuroalign.training.processes import active_processes
+
+    processes = active_processes()
+    if processes.is_first:
+        open_folder(folder, asked)
+    processes.wait()  # a new folder is there for all
+    batches = _batches(tasks, given, folder, _workers(n_jobs, processes.number))
+    processes.wait()  # before the first of them writes what others take for done
     _run(
-        _batches(tasks, given, folder, n_jobs),
+        batches[processes.rank :: processes.number],
         given,
         windows,
         asked,
@@ -157,8 +165,10 @@ def sweep(
         n_jobs,
         progress,
     )
+    processes.wait()
     table = read_rows(folder, tasks)
-    write_text(folder / TABLE, table.to_csv(index=False))
+    if processes.is_first:
+        write_text(folder / TABLE, table.to_csv(index=False))
     return table
 
 
@@ -221,6 +231,13 @@ def check_test_size(test_size: object) -> None:
         raise ParameterError(
             f"test_size must be a share of trials between 0 and 1, got {test_size!r}."
         )
+
+
+def _workers(n_jobs: int, processes: int) -> int:
+    """Return how many work on the sweep, over all processes."""
+    from joblib import effective_n_jobs
+
+    return n_jobs if processes == 1 else int(effective_n_jobs(n_jobs)) * processes
 
 
 def _run(
@@ -309,7 +326,10 @@ def run_tasks(
             folds.append(fold)
             places.append(place)
     started = time.perf_counter()
-    fitted = fit_each(models, [train for train, _ in folds], label=label)
+    from neuroalign.training.processes import working_alone
+
+    with working_alone():  # other processes have tasks of their own
+        fitted = fit_each(models, [train for train, _ in folds], label=label)
     seconds = (time.perf_counter() - started) / max(1, len(folds))
     for place, one, fold in zip(places, fitted, folds, strict=True):
         seed = tasks[place].seed

@@ -64,6 +64,7 @@ class CountLikelihood(Likelihood):
         super().__init__()
         # one number, or, for replicates that differ, a tensor (replicate, 1, 1)
         self.bound: float | Tensor | None = None
+        self._placed: tuple[Tensor, Tensor] | None = None
         if largest_mean is not None:
             self.bound = math.log(largest_mean)
 
@@ -84,9 +85,19 @@ class CountLikelihood(Likelihood):
         """Return the log of expected counts: the parameters where they are far below the bound."""
         if self.bound is None:
             return parameters.clamp(-LOG_RATE_BOUND, LOG_RATE_BOUND)
-        bound = self.bound.to(parameters) if isinstance(self.bound, Tensor) else self.bound
+        bound = self._bound_beside(parameters) if isinstance(self.bound, Tensor) else self.bound
         gap = torch.nn.functional.softplus(bound - parameters)
         return (bound - gap).clamp_min(-LOG_RATE_BOUND)
+
+    def _bound_beside(self, parameters: Tensor) -> Tensor:
+        """Return the bounds where the parameters lie; copied there once, not at every step."""
+        bound = self.bound
+        assert isinstance(bound, Tensor)
+        held = self._placed
+        known = held is not None and held[0] is bound and held[1].dtype == parameters.dtype
+        if held is None or not known or held[1].device != parameters.device:
+            held = self._placed = (bound, bound.to(parameters))
+        return held[1]
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the expected counts."""
@@ -283,7 +294,9 @@ class CategoricalLikelihood(Likelihood):
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the expected category, for counts the expected count."""
         probabilities = self.log_probabilities(parameters).exp()
-        values = torch.arange(self.parameters_per_feature).to(probabilities)
+        values = torch.arange(self.parameters_per_feature, device=probabilities.device).to(
+            probabilities
+        )
         return (probabilities * values.unsqueeze(-1)).sum(-2)
 
     def start(self, mean: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def subset_products(posteriors: Normal, present: Tensor | None = None) -> JointP
     modality is that modality's own posterior.
     """
     precision, weighted = _natural(posteriors, present)
-    table = subset_table(len(precision)).to(precision.device)
+    table = subset_table(len(precision), precision.device)
     members = table.to(precision.dtype)
     total = torch.einsum("sm,m...->s...", members, precision)
     mean = torch.einsum("sm,m...->s...", members, weighted)
@@ -113,7 +113,7 @@ def subset_products(posteriors: Normal, present: Tensor | None = None) -> JointP
     return JointPosterior(Normal(mean / total, total.rsqrt(), validate_args=False), weights)
 
 
-def subset_table(n_modalities: int) -> Tensor:
+def subset_table(n_modalities: int, device: torch.device | str = "cpu") -> Tensor:
     """Return all non-empty subsets as rows of a boolean table, (subset, modality).
 
     Raises
@@ -126,8 +126,8 @@ def subset_table(n_modalities: int) -> Tensor:
             f"the subsets of {n_modalities} modalities are {2**n_modalities - 1}; at most "
             f"{MOST_SUBSET_MODALITIES} modalities can be enumerated."
         )
-    codes = torch.arange(1, 2**n_modalities)
-    return (codes.unsqueeze(-1) >> torch.arange(n_modalities)) % 2 == 1
+    codes = torch.arange(1, 2**n_modalities, device=device)
+    return (codes.unsqueeze(-1) >> torch.arange(n_modalities, device=device)) % 2 == 1
 
 
 def _natural(posteriors: Normal, present: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -203,9 +203,7 @@ def mopoe(
     del options
     joint = subset_products(posteriors, present)
     n_rows = posteriors.mean.shape[-2]
-    turn = streams.permutation(n_rows).to(joint.weights.dtype)
-    place = (turn + streams.uniform(n_rows, dtype=joint.weights.dtype)) / n_rows
-    chosen = joint.pick(place)
+    chosen = joint.pick(streams.spread(n_rows, joint.weights.dtype))
     latent = _sample_joint(chosen, streams)
     divergences = standard_divergences(joint.components)
     return Shared(
@@ -222,7 +220,7 @@ def _sample_joint(joint: Normal, streams: RandomStreams) -> Tensor:
 def _noise(like: Tensor, streams: RandomStreams) -> Tensor:
     """Draw noise for tensors of shape (modality, replicate, ...), a replicate at a time."""
     shape = (like.shape[0], *like.shape[2:])
-    return streams.normal(*shape, dtype=like.dtype).transpose(0, 1)
+    return streams.normal(*shape, dtype=like.dtype, row_axis=1).transpose(0, 1)
 
 
 def _mean_only(posterior: Normal) -> Normal:

@@ -36,6 +36,8 @@ class TrainingConfig:
         "float32", "bfloat16" (products in bfloat16, everything else in float32) or "float64".
     checkpoint_seconds : float
         Least time between two checkpoints, in seconds.
+    capture : bool
+        Whether a GPU records a step once and replays it, where it can.
     """
 
     max_epochs: int = 100
@@ -49,3 +51,4 @@ class TrainingConfig:
     gradient_clip: float | None = None
     precision: Precision = "float32"
     checkpoint_seconds: float = 30.0
+    capture: bool = True

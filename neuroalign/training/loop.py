@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from neuroalign.errors import ParameterError
 from neuroalign.nn.multimodal_vae import MultimodalVAE, ObjectiveRows, ObjectiveTerms
 from neuroalign.nn.random import RandomStreams
 from neuroalign.nn.replicates import bounds_of, each_replicate, set_bounds, set_weights
 from neuroalign.training.averaging import WeightAverage
+from neuroalign.training.captured_steps import steps_for
 from neuroalign.training.config import TrainingConfig
 from neuroalign.training.keeping import (
     FitProgress,
@@ -26,13 +28,16 @@ from neuroalign.training.keeping import (
     resume,
 )
 from neuroalign.training.pairing import Rows
+from neuroalign.training.processes import ALONE, Processes
 from neuroalign.training.schedules import ObjectiveSchedules
 from neuroalign.training.sets import SideBySide, TrainingSet
-from neuroalign.training.sources import Mixing, Source
+from neuroalign.training.sources import Source
+from neuroalign.training.steps import Steps, gather, products_in, tensor_cores
 
 # key of the random streams: epochs count from 1, so it never meets them
 VALIDATION_NOISE: Final = 2**31 - 2
 EVALUATION_ROWS: Final = 2048  # rows evaluated at once, which bounds memory
+LOOKED_AT: Final = 64  # rows by which processes tell whether they train on the same data
 
 NEVER_FINITE: Final = (
     "the validation score was finite in no epoch; lower the learning rate or set gradient_clip."
@@ -51,6 +56,7 @@ def train(
     on_epoch: EpochCallback | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
+    processes: Processes = ALONE,
 ) -> FitProgress:
     """Minimise the negative objective and leave the chosen weights in `vae`.
 
@@ -75,6 +81,9 @@ def train(
         Where to keep the state of the fit; if the file is there, the fit goes on from it.
     fingerprint : str
         Says what is being fitted; a checkpoint of something else is refused.
+    processes : Processes
+        Those that train this fit together, each on its part of every batch; all of them call
+        this with the same arguments. Decisions and checkpoints are the first one's.
 
     Returns
     -------
@@ -87,9 +96,34 @@ def train(
         If a loss is not finite in every replicate; a TrainingError that names the modality.
     ModelFileError
         If the checkpoint is damaged or belongs to another fit.
+    ParameterError
+        If the processes do not train the same fit, or a batch has fewer rows than there are
+        processes.
     """
+    with tensor_cores(streams.device):
+        return _train(
+            vae, data, config, objective, streams, on_epoch, checkpoint, fingerprint, processes
+        )
+
+
+def _train(
+    vae: MultimodalVAE,
+    data: TrainingSet | Sequence[TrainingSet],
+    config: TrainingConfig,
+    objective: ObjectiveSchedules,
+    streams: RandomStreams,
+    on_epoch: EpochCallback | None,
+    checkpoint: Path | None,
+    fingerprint: str,
+    processes: Processes,
+) -> FitProgress:
+    """Do what `train` says."""
     optimiser = torch.optim.Adam(
-        vae.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        vae.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+        capturable=streams.device.type == "cuda",
     )
     average = WeightAverage(vae, config.weight_averaging)
     bounds = bounds_of(vae)  # of all replicates; narrowing leaves those of the rest
@@ -98,16 +132,21 @@ def train(
         progress = resume(checkpoint, vae, optimiser, average, fingerprint)
     side = SideBySide.of(data, objective, streams, progress.running)
     patience = config.patience if side.held_out is not None else None
-    keeper = Keeper(checkpoint, fingerprint, config.checkpoint_seconds)
+    keeper = Keeper(
+        checkpoint if processes.is_first else None, fingerprint, config.checkpoint_seconds
+    )
+    check_same_fit(vae, side, config, processes)
+    steps = steps_for(vae, side.data, config, optimiser, average, side.streams, processes)
     try:
         while progress.epoch < config.max_epochs and _active(progress, patience):
             beta = _set_weights(vae, side.objective, progress.epoch, streams.device)
             side.streams.reseed(progress.epoch + 1)
-            trained = _train_epoch(vae, side.data, config, optimiser, average, beta, side.streams)
+            trained = _train_epoch(steps, side.data, config, beta, side.streams)
             rows = _history_rows(
                 side.data.names, trained, _validate(average.network, side, config),
                 _measured(average.network, side.sets), beta,
             )  # fmt: skip
+            rows = processes.agree(rows)
             settled = progress.epoch >= objective.settled_after + 1
             _record(progress, average.network, side.data.names, rows, patience, settled=settled)
             if on_epoch is not None:
@@ -122,6 +161,9 @@ def train(
                 narrow(vae, optimiser, average, places)
                 progress.running = going
                 side = SideBySide.of(data, objective, streams, going)
+                steps = steps_for(
+                    vae, side.data, config, optimiser, average, side.streams, processes
+                )
             keeper.end_epoch(vae, optimiser, average, progress)
     finally:  # also when it is interrupted
         keeper.write()
@@ -138,6 +180,32 @@ def train(
     elif average.network is not vae:
         vae.load_state_dict(average.network.state_dict())
     return progress
+
+
+def check_same_fit(
+    vae: MultimodalVAE, side: SideBySide, config: TrainingConfig, processes: Processes
+) -> None:
+    """Refuse processes that do not train the same fit, whose gradients would be mixed.
+
+    Raises
+    ------
+    ParameterError
+        If weights, data, rows or settings differ between processes.
+    """
+    if processes.number == 1:
+        return
+    side.streams.reseed(VALIDATION_NOISE)
+    rows = side.data.training_rows.draw(side.streams)
+    inputs, targets, _ = gather(side.data.sources, rows.batch(0, LOOKED_AT), side.streams)
+    seen = hashlib.sha256(repr((config, side.streams.seeds, side.objective)).encode())
+    for tensor in (*vae.parameters(), rows.index, *inputs, *targets):
+        seen.update(tensor.detach().cpu().numpy().tobytes())
+    if len(set(processes.gather(seen.hexdigest()))) > 1:
+        raise ParameterError(
+            f"expected the same fit in all {processes.number} processes, got others: each must "
+            "call fit with the same windows, the same settings and the same random_state (a "
+            "number)."
+        )
 
 
 def _active(progress: FitProgress, patience: int | None) -> list[int]:
@@ -198,13 +266,7 @@ def _set_weights(
 
 
 def _train_epoch(
-    vae: MultimodalVAE,
-    data: TrainingSet,
-    config: TrainingConfig,
-    optimiser: torch.optim.Optimizer,
-    average: WeightAverage,
-    beta: Tensor,
-    streams: RandomStreams,
+    steps: Steps, data: TrainingSet, config: TrainingConfig, beta: Tensor, streams: RandomStreams
 ) -> ObjectiveTerms:
     """Take an epoch's steps; return the mean terms, left on the device until the end.
 
@@ -215,66 +277,13 @@ def _train_epoch(
     n_batches = max(1, round(n_rows / config.batch_size))
     size = n_rows // n_batches  # equal batches: at most n_batches − 1 rows sit out a pass
     passes = math.ceil(config.least_steps / n_batches)
-    reconstruction = beta.new_zeros(len(data.sources), len(beta))
-    regularisation = torch.zeros_like(beta)
-    blamed = torch.zeros_like(reconstruction, dtype=torch.bool)
+    steps.begin(beta)
     for step in range(passes * n_batches):
         start = step % n_batches * size
         if start == 0:
             rows = data.training_rows.draw(streams)
-        batch = rows.batch(start, start + size)
-        terms = _terms(
-            vae, data.sources, batch, streams, config.precision, True, config.mixing
-        ).mean()
-        optimiser.zero_grad(set_to_none=True)
-        # replicates are summed, never averaged: each keeps the gradient it would have alone
-        terms.total(beta).sum().backward()  # type: ignore[no-untyped-call]
-        if config.gradient_clip is not None:
-            clip_gradients(vae, config.gradient_clip)
-        optimiser.step()
-        average.step()
-        # a modality that breaks breaks all others one step later: remember who was first
-        broken = ~torch.isfinite(terms.reconstruction.detach())
-        blamed = torch.where(blamed.any(0), blamed, broken)
-        reconstruction += terms.reconstruction.detach()
-        regularisation += terms.regularisation.detach()
-    n_steps = passes * n_batches
-    innocent = blamed.any(0) & ~blamed
-    reconstruction = torch.where(innocent, 0.0, reconstruction)
-    return ObjectiveTerms(reconstruction / n_steps, regularisation / n_steps)
-
-
-def _terms(
-    vae: MultimodalVAE,
-    sources: Sequence[Source],
-    rows: Rows,
-    streams: RandomStreams,
-    precision: str,
-    training: bool,
-    mixing: float = 0.0,
-) -> ObjectiveRows:
-    gathered = [
-        source.gather(rows.index[..., m], _mixing(rows, m, streams, mixing))
-        for m, source in enumerate(sources)
-    ]
-    present = None if rows.present is None else rows.present.permute(2, 0, 1)
-    context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-    if precision == "bfloat16":
-        context = torch.autocast(rows.index.device.type, dtype=torch.bfloat16)
-    with context:
-        return vae.row_terms(
-            [inputs for inputs, _ in gathered],
-            [targets for _, targets in gathered],
-            streams,
-            training=training,
-            present=present,
-        )
-
-
-def _mixing(rows: Rows, modality: int, streams: RandomStreams, share: float) -> Mixing | None:
-    if share == 0.0 or rows.donor is None:
-        return None
-    return Mixing(rows.donor[..., modality], share, streams)
+        steps.take(rows.batch(start, start + size))
+    return steps.end()
 
 
 @torch.no_grad()
@@ -290,24 +299,15 @@ def evaluate_rows(
     parts = []
     for start in range(0, n_rows, EVALUATION_ROWS):
         part = rows.batch(start, min(start + EVALUATION_ROWS, n_rows))
-        parts.append(_terms(vae, sources, part, streams, precision, False))
+        inputs, targets, there = gather(sources, part, streams)
+        with products_in(precision, part.index.device):
+            parts.append(vae.row_terms(inputs, targets, streams, training=False, present=there))
     present = [part.present for part in parts if part.present is not None]
     return ObjectiveRows(
         torch.cat([part.reconstruction for part in parts], dim=-1),
         torch.cat([part.regularisation for part in parts], dim=-1),
         torch.cat(present, dim=-1) if present else None,
     )
-
-
-@torch.no_grad()
-def clip_gradients(vae: MultimodalVAE, largest: float) -> None:
-    """Shorten each replicate's gradient to at most `largest`, whatever the others' are."""
-    gradients = [p.grad for p in vae.parameters() if p.grad is not None]
-    norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
-    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-    factor = (largest / norm.clamp_min(1e-12)).clamp_max(1.0)
-    for gradient in gradients:
-        gradient.mul_(factor.reshape(-1, *[1] * (gradient.dim() - 1)))
 
 
 def _history_rows(

@@ -10,9 +10,10 @@ from neuroalign.errors import ModelFileError, TrainingError
 from neuroalign.nn.frozen import NoDecoder, NoLikelihood, StoredPosterior
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.training.keeping import HistoryRow
-from neuroalign.training.loop import clip_gradients, train
-from neuroalign.training.pairing import FixedRows
+from neuroalign.training.loop import train
+from neuroalign.training.pairing import FixedRows, Rows
 from neuroalign.training.sources import PosteriorSource
+from neuroalign.training.steps import Steps, clip_gradients
 
 # nothing about these fits may depend on whether the weights are averaged
 AVERAGING = pytest.mark.parametrize("averaging", [0.0, 0.9])
@@ -85,21 +86,19 @@ def test_an_interrupted_fit_resumes_to_the_same_result(
 def test_an_interrupt_inside_an_epoch_loses_that_epoch_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from neuroalign.training import loop
-
     whole, expected = fit([3], weights(0.1))
     path, steps = tmp_path / "state.safetensors", 0
-    original = loop._terms
+    original = Steps.take
 
-    def interrupt(*arguments: object) -> object:
+    def interrupt(self: Steps, batch: Rows) -> None:
         nonlocal steps
         steps += 1
-        if steps == 10:  # epochs have 3 training steps and one evaluation here
+        if steps == 8:  # epochs have 3 steps here
             raise KeyboardInterrupt
-        return original(*arguments)  # type: ignore[arg-type]
+        original(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_terms", interrupt)
+        patch.setattr(Steps, "take", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fit([3], weights(0.1), checkpoint=path, fingerprint="same")
     resumed, progress = fit([3], weights(0.1), checkpoint=path, fingerprint="same")
