@@ -5,7 +5,8 @@
 Every data set holds three rats whose firing has nothing to do with the odor, but drifts slowly
 within a trial and from trial to trial, so that overlapping windows of one trial resemble each
 other. One p-value per data set and null: that of the mean accuracy per trial, across rats. The
-last column is what a split by windows instead of trials, with windows permuted, would say.
+last column is what a split by windows instead of trials, with windows permuted, would say of one
+rat, with a window at every bin as windows are by default.
 Writes benchmarks/results/null_calibration.csv, a row as soon as a data set is done, and .png.
 Started again with the same number of permutations it goes on with the sets that are missing.
 """
@@ -33,10 +34,10 @@ TRIALS = 48
 STATES = 3
 
 
-def noise_windows(seed: int) -> xr.DataTree:
+def noise(seed: int) -> xr.DataTree:
     """Draw Poisson counts whose rates a slow state sets, anew for each trial, blind to odors."""
     recordings, _ = na.simulate_recordings(units=UNITS, trials=TRIALS, random_state=seed)
-    windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
+    binned = na.bin_spikes(na.keep_spec_trials(recordings))
 
     def drift(name: str, data: xr.Dataset) -> xr.Dataset:
         random = np.random.default_rng([seed, *name.encode()])
@@ -45,11 +46,12 @@ def noise_windows(seed: int) -> xr.DataTree:
         counts = random.poisson(rate[:, :, None].clip(max=5.0), size=data["counts"].shape)
         return data.assign(counts=(data["counts"].dims, counts.astype(data["counts"].dtype)))
 
-    return map_subjects(windows, drift)
+    return map_subjects(binned, drift)
 
 
 def p_values(seed: int, permutations: int) -> dict[str, float]:
-    windows = noise_windows(seed)
+    binned = noise(seed)
+    windows = na.slide_windows(binned, step=0.05)
     model = na.SharedLatentModel(
         3, max_epochs=2, validation_fraction=0.0, learning_rate=5e-3, verbose=False, random_state=0
     )
@@ -71,7 +73,7 @@ def p_values(seed: int, permutations: int) -> dict[str, float]:
         row = result.to_frame().query("scope == 'across' and level == 'trial'").iloc[0]
         found[NULLS[0]] = row["p_decoder_null"]
         found[name] = row["p_model_null"]
-    found["windows split and permuted"] = window_level_p(windows, seed)
+    found["windows split and permuted"] = window_level_p(na.slide_windows(binned), seed)
     return found
 
 
