@@ -50,8 +50,8 @@ def ascends(times: Floats, start: int, stop: int) -> bool:
 
 @inner
 def checked_until(times: Floats, start: int, stop: int, place: int, horizon: float) -> int:
-    """Check a unit's spikes from `place` to beyond `horizon`; −1 if they do not ascend."""
-    while place < stop and (place == start or times[place - 1] < horizon):
+    """Check a unit's spikes from `place` to beyond `horizon` (NaN: all); −1 if they do not ascend."""
+    while place < stop and (place == start or not times[place - 1] >= horizon):
         ahead = min(place + CHECKED_AT_ONCE, stop)
         if not ascends(times, max(place, start + 1), ahead):
             return -1
@@ -165,7 +165,7 @@ def count_units(
     begin = 0
     while begin == 0 or begin < trials:
         end = min(begin + at_once, trials)
-        horizon = edges[order[end - 1] * (bins + 1) + bins] if end < trials else np.inf
+        horizon = edges[order[end - 1] * (bins + 1) + bins] if end < trials else np.nan
         for i in range(width):
             start, stop, place = starts[first + i], stops[first + i], places[i]
             checked[i] = checked_until(times, start, stop, checked[i], horizon)

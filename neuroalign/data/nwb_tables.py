@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from neuroalign.data.checks import SpikeTrains
 from neuroalign.data.columns import Column, Table, plain_column, spelt_out
+from neuroalign.data.nwb_chunks import read_values
 from neuroalign.errors import DataError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def read_units(file: h5py.File, where: str) -> tuple[Table, npt.NDArray[np.str_]
     if location is not None and location.size == table.ids.size:
         table.columns.setdefault("location", location)
     trains = SpikeTrains(
-        np.asarray(group["spike_times"][:], dtype=np.float64),
+        np.asarray(read_values(group["spike_times"]), dtype=np.float64),
         np.asarray(group["spike_times_index"][:], dtype=np.int64),
     )
     return table, name_units(table), trains

@@ -127,6 +127,25 @@ def test_threads_count_as_one_thread_does(monkeypatch):
     assert binning_kernels.count_units_and_trials(spikes.times, spikes.kept, [], edges) is None
 
 
+@pytest.mark.parametrize("place", [1, 511, 512, 513, 3000, 4999])
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize("trials", [0, 1, 40])
+def test_one_bad_spike_is_found_wherever_it_is(place, value, trials):
+    # before, between and after the frames, which need not be looked at to count
+    train = np.linspace(0.0, 100.0, 5001)
+    edges = frame_edges(np.linspace(30.0, 60.0, trials), frame_start=0.0, bins=5, bin_width=0.1)
+    for unit in (0, 1):
+        trains = [train.copy(), train.copy()]
+        both_ways(spikes_of(trains), edges)
+        trains[unit][place] = value
+        for kept in ([0, 1], [1 - unit]):
+            spikes = spikes_of(trains, kept=kept)
+            found = binning_kernels.count_units_and_trials(
+                spikes.times, spikes.kept, spikes.others, edges
+            )
+            assert found is None
+
+
 def test_spikes_may_be_read_only_strided_and_of_other_bytes():
     edges = frame_edges([0.0], frame_start=0.0, bins=2, bin_width=0.5)
     times = np.array([0.1, 9.0, 0.2, 9.0, 0.6, 9.0])[::2]
