@@ -78,7 +78,7 @@ def prepare_study(
     option : str
         The option that gave the grid, for messages.
     n_jobs : int
-        NWB files to read at a time.
+        Threads that unpack compressed NWB files.
 
     Raises
     ------

@@ -257,7 +257,7 @@ def read_windows(spec: DataSpec, sources: Sources, *, n_jobs: int = 1) -> xr.Dat
     sources : Sources
         What to read.
     n_jobs : int
-        NWB files to read at a time.
+        Threads that unpack compressed NWB files.
 
     Raises
     ------

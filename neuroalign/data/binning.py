@@ -105,6 +105,12 @@ def bin_spikes(
     overlap, with a warning; a spike then counts in each. Frames that reach beyond the subject's first or last
     spike are kept, and noted in the attribute `notes`.
 
+    Much is counted by loops that numba compiles, with the same result: from about forty million
+    spikes on, since loading the loops takes a second (and four seconds the first time, when they
+    are compiled and kept beside the package or in numba's own folder), or from about one million
+    where other code, such as pynapple's, had numba compile something before. They use up to four
+    threads; the environment variable `NUMBA_NUM_THREADS` allows fewer.
+
     Parameters
     ----------
     recordings : DataTree

@@ -25,9 +25,11 @@ PIECE: Final = 1 << 16  # spikes that numpy looks at together
 # what numpy takes on one core, for a spike and for a unit in a frame
 SECONDS_PER_SPIKE: Final = 1e-8
 SECONDS_PER_FRAME: Final = 6e-7
-# work of numpy (seconds) from which loading pays: numba must be imported, or something else did
+# work of numpy (seconds) from which loading compiled loops pays, by what numba has done before
 WORTH_IMPORTING: Final = 1.0
-WORTH_LOADING: Final = 0.05
+WORTH_STARTING: Final = 0.5  # it was imported, as by pynapple, but compiled nothing yet
+WORTH_LOADING: Final = 0.025
+STARTED: Final = "numba.np.arrayobj"  # what numba imports when it first compiles
 FloatArray = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -154,7 +156,9 @@ def is_worth_compiling(recordings: xr.DataTree) -> bool:
         + data.sizes["trial"] * data.sizes["unit"] * SECONDS_PER_FRAME
         for _, data in iterate_subjects(recordings)
     )
-    return seconds > (WORTH_LOADING if "numba" in sys.modules else WORTH_IMPORTING)
+    if STARTED in sys.modules:
+        return seconds > WORTH_LOADING
+    return seconds > (WORTH_STARTING if "numba" in sys.modules else WORTH_IMPORTING)
 
 
 @cache

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,8 +27,6 @@ PathLike = str | Path
 Paths = PathLike | Sequence[PathLike] | Mapping[str, PathLike | Sequence[PathLike]]
 # clocks of two files of one session agree better than this (seconds)
 CLOCK_TOLERANCE = 1e-3
-# pynwb switches warnings off while it reads, which holds for all threads
-_one_at_a_time = threading.Lock()
 
 
 def read_nwb(
@@ -40,9 +39,9 @@ def read_nwb(
 ) -> xr.DataTree:
     """Read NWB files into one recording per subject.
 
-    With `n_jobs`, several files are read at a time, by threads: what it gains is the time of
-    unpacking compressed spike times (gzip), since HDF5 itself reads one file at a time. For other
-    files it gains little. Result and errors are those of reading one by one.
+    Files are read one after the other, since HDF5 reads one at a time; sending spikes between
+    processes takes longer than reading them. Where spike times are compressed (gzip), unpacking
+    takes most of the time, and `n_jobs` threads share it; for other files they gain nothing.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def read_nwb(
     progress : bool, default=False
         Show a progress bar over files.
     n_jobs : int, default=1
-        Files to read at a time; −1 for as many as there are cores.
+        Threads that unpack compressed spike times; −1 for one per core.
 
     Returns
     -------
@@ -98,15 +97,17 @@ def read_nwb(
     """
     if sessions not in {"error", "concatenate"}:
         raise ParameterError(f"sessions must be 'error' or 'concatenate', got {sessions!r}.")
-    _check_jobs(n_jobs)
+    pool = _threads(n_jobs)
     loaded = load_spec(spec)
     files = find_files(paths)
     by_subject: dict[str, list[RawSession]] = {}
-    for session in _with_progress(_each_session(files, loaded, n_jobs), len(files), progress):
-        check_subject_name(session.subject)
-        by_subject.setdefault(session.subject, []).append(session)
-        if sessions == "error" and len(by_subject[session.subject]) > 1:
-            _refuse_several(by_subject[session.subject])
+    with pool as threads:
+        for path, subject in _with_progress(files, progress):
+            session = _read_file(path, loaded, subject, threads)
+            check_subject_name(session.subject)
+            by_subject.setdefault(session.subject, []).append(session)
+            if sessions == "error" and len(by_subject[session.subject]) > 1:
+                _refuse_several(by_subject[session.subject])
     return build_tree(
         {
             subject: build_recording(_concatenated(parts, loaded), loaded)
@@ -176,52 +177,34 @@ def _expand(given: PathLike | Sequence[PathLike]) -> list[Path]:
     )
 
 
-def _check_jobs(n_jobs: object) -> None:
+def _threads(n_jobs: int) -> AbstractContextManager[Executor | None]:
     whole = isinstance(n_jobs, int | np.integer) and not isinstance(n_jobs, bool)
-    if not whole or (n_jobs != -1 and n_jobs < 1):  # type: ignore[operator]
+    if not whole or (n_jobs != -1 and n_jobs < 1):
         raise ParameterError(
             f"n_jobs must be a positive whole number, or -1 for all cores, got {n_jobs!r}."
         )
+    if n_jobs == 1:
+        return nullcontext()
+    from joblib import effective_n_jobs
+
+    return ThreadPoolExecutor(int(effective_n_jobs(int(n_jobs))))
 
 
 def _with_progress(
-    sessions: Iterator[RawSession], files: int, progress: bool
-) -> Iterable[RawSession]:
+    files: list[tuple[Path, str | None]], progress: bool
+) -> Iterable[tuple[Path, str | None]]:
     if not progress:
-        return sessions
+        return files
     from tqdm import tqdm
 
-    return tqdm(sessions, total=files, desc="reading", unit="file")
+    return tqdm(files, desc="reading", unit="file")
 
 
-def _each_session(
-    files: list[tuple[Path, str | None]], spec: DataSpec, n_jobs: int
-) -> Iterator[RawSession]:
-    """Read files in their order; the first of them that cannot be read says so."""
-    if n_jobs == 1 or len(files) == 1:
-        for path, subject in files:
-            yield _read_file(path, spec, subject)
-        return
-    from joblib import Parallel, delayed
-
-    pool = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-    for found in pool(delayed(_try_file)(path, spec, subject) for path, subject in files):
-        if isinstance(found, NeuroAlignError):
-            raise found
-        yield found
-
-
-def _try_file(path: Path, spec: DataSpec, subject: str | None) -> RawSession | NeuroAlignError:
-    """Return an error instead of raising it, which would overtake those of files before."""
+def _read_file(
+    path: Path, spec: DataSpec, subject: str | None, threads: Executor | None
+) -> RawSession:
     try:
-        return _read_file(path, spec, subject)
-    except NeuroAlignError as error:
-        return error
-
-
-def _read_file(path: Path, spec: DataSpec, subject: str | None) -> RawSession:
-    try:
-        return nwb_session.read_session(path, spec, subject=subject)
+        return nwb_session.read_session(path, spec, subject=subject, threads=threads)
     except OSError as error:
         raise DataError(
             f"{path} opens but cannot be read to its end, it may be truncated; copy or download "
@@ -231,8 +214,7 @@ def _read_file(path: Path, spec: DataSpec, subject: str | None) -> RawSession:
         raise
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         # an unusual layout: the schema's own reader may know it
-        with _one_at_a_time:
-            return nwb_fallback.read_session(path, spec, subject=subject)
+        return nwb_fallback.read_session(path, spec, subject=subject)
 
 
 def _refuse_several(sessions: list[RawSession]) -> None:

@@ -205,16 +205,42 @@ def test_stretches_are_found_whatever_the_pieces(owner, piece):
         assert [set(owner[part]) for part in found.others] == ([{7}] if 7 in owner else [])
 
 
-def test_little_work_waits_for_no_import_and_much_work_does(monkeypatch):
-    little = recording(np.arange(1000.0), np.zeros(1000, np.int32))
-    much = recording(np.linspace(0, 9, 10_000_000), np.zeros(10_000_000, np.int32))
+@pytest.mark.parametrize(
+    ("loaded", "limit"),
+    [((), 1.0), (("numba",), 0.5), (("numba", counting.STARTED), 0.025)],
+    ids=["not imported", "imported", "used by other code"],
+)
+def test_how_much_work_loading_is_worth(loaded, limit, monkeypatch):
     monkeypatch.delitem(sys.modules, counting.KERNELS, raising=False)
-    for imported, expected in ((True, [False, True]), (False, [False, False])):
-        if not imported:
-            monkeypatch.delitem(sys.modules, "numba", raising=False)
-        assert [counting.is_worth_compiling(tree) for tree in (little, much)] == expected
-    monkeypatch.setattr(counting, "WORTH_IMPORTING", 0.05)
-    assert counting.is_worth_compiling(much)
+    for name in ("numba", counting.STARTED):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in loaded:
+        monkeypatch.setitem(sys.modules, name, sys)
+    data = recording([0.1], np.zeros(1, np.int32))
+    frames = 12 * counting.SECONDS_PER_FRAME  # four trials, three units
+    for share, expected in ((0.9, False), (1.1, True)):
+        monkeypatch.setattr(counting, "SECONDS_PER_SPIKE", share * limit - frames)
+        assert counting.is_worth_compiling(data) == expected
+
+
+def test_work_is_that_of_all_subjects_together(monkeypatch):
+    monkeypatch.setattr(counting, "SECONDS_PER_SPIKE", 0.6)
+    for name in (counting.KERNELS, "numba", counting.STARTED):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    one = {"mitt": recording([0.1], np.zeros(1, np.int32))["mitt"].to_dataset()}
+    assert not counting.is_worth_compiling(build_tree(one))
+    assert counting.is_worth_compiling(build_tree({**one, "ada": one["mitt"]}))
+
+
+def test_numba_imports_what_tells_that_it_has_compiled():
+    script = f"""
+        import sys
+        import numba
+        assert {counting.STARTED!r} not in sys.modules
+        numba.njit(lambda x: x + 1)(1)
+        assert {counting.STARTED!r} in sys.modules
+    """
+    run(script)
 
 
 def test_once_loaded_they_are_used_for_little_work_too():
