@@ -62,6 +62,8 @@ def checked_until(times: Floats, start: int, stop: int, place: int, horizon: flo
 @inner
 def first_from(times: Floats, place: int, stop: int, begin: float) -> int:
     """Find a unit's first spike that is not before `begin`, from `place` on."""
+    if place < 0:  # never: told to the compiler, which then needs no care for negative places
+        return 0
     while place + 16 <= stop and times[place + 15] < begin:
         place += 16
     if place + 16 > stop:
@@ -88,8 +90,11 @@ def fill_row(
     most: int,
 ) -> bool:
     """Count a unit's spikes of one frame, from `place` on; False if a bin cannot hold them."""
+    if place < 0 or first_edge < 0 or row < 0:  # never, as above
+        return False
     begin, end = edges[first_edge], edges[first_edge + bins]
     per_second = bins / (end - begin)
+    first = place
     while place < stop and times[place] < end:
         time = times[place]
         position = (time - begin) * per_second
@@ -102,12 +107,15 @@ def fill_row(
                 found -= 1
             while time >= edges[first_edge + found + 1]:
                 found += 1
-        count = table[row + found]
-        if count == most:
-            return False
-        table[row + found] = count + 1
+        table[row + found] += 1
         place += 1
-    return True
+    counted = place - first
+    if counted <= most:
+        return True
+    # a bin that held more than it can began at zero again
+    for k in range(row, row + bins):
+        counted -= table[k]
+    return counted == 0
 
 
 def count_units(

@@ -114,6 +114,17 @@ def test_counts_as_large_as_their_type_are_kept(number):
     assert counts[1].sum() == 0
 
 
+@pytest.mark.parametrize("spikes", [256, 1000, 65_536, 200_000])
+def test_busy_frames_of_sparse_bins_stay_small(spikes):
+    # more spikes in the frame than a bin could hold, though no bin is full
+    bins = 1000 if spikes > 1000 else 10
+    edges = frame_edges([0.0], frame_start=0.0, bins=bins, bin_width=0.01)
+    train = (np.arange(spikes) + 0.5) / spikes * bins * 0.01
+    counts = both_ways(spikes_of([train, train[::2]]), edges)
+    assert counts.dtype == np.uint8
+    assert counts.sum(dtype=int) == spikes + spikes // 2
+
+
 def test_threads_count_as_one_thread_does(monkeypatch):
     stream = np.random.default_rng(0)
     trains = [np.sort(stream.uniform(0, 100, size=stream.integers(0, 2000))) for _ in range(70)]
