@@ -195,7 +195,11 @@ def run_evaluate(request: EvaluationRequest) -> Evaluation:
     folder.check(overwrite=request.overwrite)
     with collected_warnings() as remarks:
         study = prepare_study(
-            request.inputs, sharing=request.sharing, grid=request.tune, option="--tune"
+            request.inputs,
+            sharing=request.sharing,
+            grid=request.tune,
+            option="--tune",
+            n_jobs=request.jobs,
         )
         left_out = labels_to_leave_out(study, request.leave_label_out)
         check_transfer(study, request.transfer)

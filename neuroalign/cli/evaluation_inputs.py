@@ -63,6 +63,7 @@ def prepare_study(
     sharing: Sequence[str] = (),
     grid: Mapping[str, Sequence[Any]],
     option: str,
+    n_jobs: int = 1,
 ) -> Study:
     """Build the models, then read, bin and window the recordings, and check their labels.
 
@@ -76,6 +77,8 @@ def prepare_study(
         Values that the models will be fitted with.
     option : str
         The option that gave the grid, for messages.
+    n_jobs : int
+        Threads that unpack compressed NWB files.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def prepare_study(
     models = _models(spec, inputs, sharing, grid, option)
     tried = [one for model in models.values() for one in _candidates(model, grid)]
     started = time.monotonic()
-    windows = read_windows(spec, inputs)
+    windows = read_windows(spec, inputs, n_jobs=n_jobs)
     seconds = time.monotonic() - started
     label = resolve_label(dict(iterate_subjects(windows)), inputs.label)
     for model in tried:

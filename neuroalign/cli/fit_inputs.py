@@ -247,8 +247,17 @@ def as_argument(name: str, value: Any) -> Any:
     return [value] if listed else value
 
 
-def read_windows(spec: DataSpec, sources: Sources) -> xr.DataTree:
+def read_windows(spec: DataSpec, sources: Sources, *, n_jobs: int = 1) -> xr.DataTree:
     """Read NWB files, or the published arrays of the odor-sequence task, into windowed bins.
+
+    Parameters
+    ----------
+    spec : DataSpec
+        Where roles live.
+    sources : Sources
+        What to read.
+    n_jobs : int
+        Threads that unpack compressed NWB files.
 
     Raises
     ------
@@ -265,7 +274,7 @@ def read_windows(spec: DataSpec, sources: Sources) -> xr.DataTree:
     if isinstance(paths, list) and len(paths) == 1 and _holds_arrays(Path(paths[0])):
         return slide_windows(read_odor_sequence(paths[0], spec))
     sessions = cast(Literal["error", "concatenate"], sources.sessions)
-    recordings = read_nwb(paths, spec, sessions=sessions, progress=is_watched())
+    recordings = read_nwb(paths, spec, sessions=sessions, progress=is_watched(), n_jobs=n_jobs)
     return slide_windows(bin_spikes(recordings))
 
 

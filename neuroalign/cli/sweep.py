@@ -115,7 +115,9 @@ def run_sweep(request: SweepRequest) -> pd.DataFrame:
     folder = StudyFolder(request.out, "sweep")
     taken = folder.check(overwrite=request.overwrite)
     with collected_warnings() as remarks:
-        study = prepare_study(request.inputs, grid=request.grid, option="--grid")
+        study = prepare_study(
+            request.inputs, grid=request.grid, option="--grid", n_jobs=request.jobs
+        )
         _check_splits(request, study)
         manifest = {**manifest_of(request, study), "request": _asked(request)}
         manifest |= _what_fits_share(request, study)

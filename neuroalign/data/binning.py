@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from neuroalign.data.counting import UnitSpikes, count_spikes, find_spikes, is_worth_compiling
 from neuroalign.data.frames import warn_about_frames
 from neuroalign.data.notes import add_note
 from neuroalign.errors import DataError, ParameterError
@@ -104,6 +105,12 @@ def bin_spikes(
     overlap, with a warning; a spike then counts in each. Frames that reach beyond the subject's first or last
     spike are kept, and noted in the attribute `notes`.
 
+    Much is counted by loops that numba compiles, with the same result: from about forty million
+    spikes on, since loading the loops takes a second (and four seconds the first time, when they
+    are compiled and kept beside the package or in numba's own folder), or from about one million
+    where other code, such as pynapple's, had numba compile something before. They use up to four
+    threads; the environment variable `NUMBA_NUM_THREADS` allows fewer.
+
     Parameters
     ----------
     recordings : DataTree
@@ -147,6 +154,8 @@ def bin_spikes(
     if isinstance(frame_start, Mapping):
         check_start_names(frame_start, list(recordings.children))
 
+    compiled = is_worth_compiling(recordings)
+
     def bin_subject(subject: str, data: xr.Dataset) -> xr.Dataset:
         width = resolve_seconds(bin_width, data, ("bin_width",), "bin_width", subject)
         if 0 < width < 1e-6:
@@ -156,7 +165,7 @@ def bin_spikes(
         length = resolve_seconds(frame_length, data, ("frame", "length"), "frame_length", subject)
         bins = count_steps(length, width, what="frame_length", of="bin_width")
         start = _resolve_start(frame_start, data, subject)
-        binned = _bin_subject(data, subject, start=start, bins=bins, width=width)
+        binned = _bin_subject(data, subject, start=start, bins=bins, width=width, compiled=compiled)
         warn_about_frames(data, subject, start=start, length=length)
         return binned
 
@@ -226,7 +235,7 @@ def _resolve_start(
 
 
 def _bin_subject(
-    data: xr.Dataset, subject: str, *, start: float, bins: int, width: float
+    data: xr.Dataset, subject: str, *, start: float, bins: int, width: float, compiled: bool
 ) -> xr.Dataset:
     onset = np.asarray(data["onset"].values, dtype=np.float64)
     if not np.isfinite(onset).all():
@@ -235,14 +244,14 @@ def _bin_subject(
             f"not for subject {subject!r}; drop those trials first."
         )
     edges = frame_edges(onset, frame_start=start, bins=bins, bin_width=width)
-    times = np.asarray(data["spike_time"].values, dtype=np.float64)
-    slices = _unit_slices(data, times, subject)
+    spikes = find_spikes(data, subject)
+    counts = count_spikes(spikes, edges, subject, compiled=compiled)
     coords = {
         name: coord for name, coord in data.coords.items() if set(coord.dims) <= {"trial", "unit"}
     }
     centres = np.round((np.arange(bins) + 0.5) * width, DIGITS)
     binned = xr.Dataset(
-        {"counts": (("trial", "unit", "time"), _count(times, slices, edges, subject))},
+        {"counts": (("trial", "unit", "time"), counts)},
         coords={**coords, "time": ("time", centres, {"units": "s"})},
         attrs={
             **data.attrs,
@@ -254,73 +263,14 @@ def _bin_subject(
         },
     )
     binned["counts"].attrs["units"] = "spikes"
-    return _note_outside(binned, edges, times)
+    return _note_outside(binned, edges, spikes)
 
 
-def _unit_slices(data: xr.Dataset, times: FloatArray, subject: str) -> list[slice]:
-    """Find every unit's spikes; units may have been selected or reordered since reading."""
-    numbers = np.asarray(data["unit_number"].values)
-    if np.unique(numbers).size != numbers.size:
-        raise DataError(f"unit_number must be unique, got duplicates for subject {subject!r}.")
-    owner = np.asarray(data["spike_unit"].values)
-    bounds = np.flatnonzero(np.diff(owner)) + 1
-    if not np.isfinite(times).all():
-        raise DataError(f"spike times must be finite (seconds), got others for {subject!r}.")
-    falls = np.flatnonzero(np.diff(times) < 0) + 1
-    if np.setdiff1d(falls, bounds).size:
-        raise DataError(f"spike times must ascend within each unit; they do not for {subject!r}.")
-    starts = np.concatenate(([0], bounds)) if owner.size else np.empty(0, dtype=np.int64)
-    stops = np.concatenate((bounds, [owner.size])) if owner.size else starts
-    if np.unique(owner[starts]).size != starts.size:
-        raise DataError(f"spikes must be grouped by unit; they are not for subject {subject!r}.")
-    found = {int(owner[a]): slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True)}
-    return [found.get(int(number), slice(0, 0)) for number in numbers]
-
-
-def _count(
-    times: FloatArray, slices: list[slice], edges: FloatArray, subject: str
-) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    trials, bins = edges.shape[0], edges.shape[1] - 1
-    counts: Any = np.zeros((trials, len(slices), bins), dtype=np.uint8)
-    for unit, part in enumerate(slices):
-        found = _count_unit(times[part], edges)
-        most = int(found.max(initial=0))
-        if most > np.iinfo(np.uint16).max:
-            raise DataError(
-                f"a bin holds {most} spikes of one unit for subject {subject!r}, more than 65535; "
-                "are the spike times in seconds?"
-            )
-        if most > np.iinfo(np.uint8).max and counts.dtype == np.uint8:
-            counts = counts.astype(np.uint16)
-        counts[:, unit] = found
-    return counts  # type: ignore[no-any-return]
-
-
-def _count_unit(times: FloatArray, edges: FloatArray) -> npt.NDArray[np.int64]:
-    """Count one unit's spikes (trial, bin); one unit at a time keeps the temporaries small."""
-    trials, bins = edges.shape[0], edges.shape[1] - 1
-    first = np.searchsorted(times, edges[:, 0])
-    inside = np.searchsorted(times, edges[:, -1]) - first
-    total = int(inside.sum())
-    if total * 4 > edges.size:
-        # the number of spikes before every edge costs the same however many spikes there are
-        return np.diff(np.searchsorted(times, edges.ravel()).reshape(edges.shape), axis=1)
-    # few spikes in many bins: look up the bin of each spike instead of the place of each edge
-    trial = np.repeat(np.arange(trials), inside)
-    spike = times[np.arange(total) + np.repeat(first - np.cumsum(inside) + inside, inside)]
-    start = edges[trial, 0]
-    share = (spike - start) / (edges[trial, -1] - start)
-    guess = np.clip((share * bins).astype(np.int64), 0, bins - 1)
-    # division may be off by one near an edge; the comparisons decide, as the rule says
-    guess -= spike < edges[trial, guess]
-    guess += spike >= edges[trial, guess + 1]
-    return np.bincount(trial * bins + guess, minlength=trials * bins).reshape(trials, bins)
-
-
-def _note_outside(binned: xr.Dataset, edges: FloatArray, times: FloatArray) -> xr.Dataset:
-    if not times.size:
+def _note_outside(binned: xr.Dataset, edges: FloatArray, spikes: UnitSpikes) -> xr.Dataset:
+    if not spikes.times.size:
         return binned
-    outside = int(((edges[:, 0] > times.max()) | (edges[:, -1] < times.min())).sum())
+    first, last = spikes.span
+    outside = int(((edges[:, 0] > last) | (edges[:, -1] < first)).sum())
     if not outside:
         return binned
     return add_note(

@@ -19,6 +19,7 @@ from neuroalign.data.trial_sources import INTERVALS, ONSET_COLUMNS, Place, read_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from neuroalign.data.columns import Column, Table
@@ -35,7 +36,9 @@ EVENT_PLACES: Final = (
 DEEPEST: Final = 6  # no layout nests further; a link that leads back up would never end
 
 
-def read_session(path: Path, spec: DataSpec, *, subject: str | None = None) -> RawSession:
+def read_session(
+    path: Path, spec: DataSpec, *, subject: str | None = None, threads: Executor | None = None
+) -> RawSession:
     """Read one file's units and trials by h5py.
 
     Parameters
@@ -46,6 +49,8 @@ def read_session(path: Path, spec: DataSpec, *, subject: str | None = None) -> R
         Says which table or events to read.
     subject : str, optional
         Overrides the file's own subject.
+    threads : Executor, optional
+        To unpack compressed spike times.
 
     Returns
     -------
@@ -60,7 +65,7 @@ def read_session(path: Path, spec: DataSpec, *, subject: str | None = None) -> R
         If the table or events that the spec names are not there.
     """
     with open_file(path) as file:
-        units, unit_ids, trains = read_units(file, str(path))
+        units, unit_ids, trains = read_units(file, str(path), threads)
         trials, onset = read_trials(
             spec.trials,
             find_places(file),

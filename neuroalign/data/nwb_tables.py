@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from neuroalign.data.checks import SpikeTrains
 from neuroalign.data.columns import Column, Table, plain_column, spelt_out
+from neuroalign.data.nwb_chunks import read_values
 from neuroalign.errors import DataError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
     from pathlib import Path
 
 # some files tell a unit's place by the id of its channel instead of by rows of the electrodes
@@ -81,7 +83,9 @@ def scalar_text(dataset: h5py.Dataset) -> str:
     return (value.decode("utf-8") if isinstance(value, bytes) else str(value)).strip()
 
 
-def read_units(file: h5py.File, where: str) -> tuple[Table, npt.NDArray[np.str_], SpikeTrains]:
+def read_units(
+    file: h5py.File, where: str, threads: Executor | None = None
+) -> tuple[Table, npt.NDArray[np.str_], SpikeTrains]:
     """Read the units table and all spike times.
 
     Parameters
@@ -90,6 +94,8 @@ def read_units(file: h5py.File, where: str) -> tuple[Table, npt.NDArray[np.str_]
         Open for reading.
     where : str
         The file, for messages.
+    threads : Executor, optional
+        To unpack compressed spike times.
 
     Returns
     -------
@@ -117,7 +123,7 @@ def read_units(file: h5py.File, where: str) -> tuple[Table, npt.NDArray[np.str_]
     if location is not None and location.size == table.ids.size:
         table.columns.setdefault("location", location)
     trains = SpikeTrains(
-        np.asarray(group["spike_times"][:], dtype=np.float64),
+        np.asarray(read_values(group["spike_times"], threads), dtype=np.float64),
         np.asarray(group["spike_times_index"][:], dtype=np.int64),
     )
     return table, name_units(table), trains
