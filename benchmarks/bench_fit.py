@@ -1,6 +1,6 @@
 """What an epoch of training costs beside its own arithmetic and beside a Lightning program.
 
-    pip install lightning   # for the comparison; without it that part is left out, and says so
+    pip install "lightning==2.5.*"   # without it the comparison is left out, and says so
     python benchmarks/bench_fit.py [--device cpu|cuda] [--repeats 3] [--quick] [--out FOLDER]
 
 Five simulated rats, two recipes of the data spec: "paper" (hidden layers as wide as the input) and
@@ -205,22 +205,22 @@ def accuracy(windows: xr.DataTree, recipe: str, precision: str, seed: int, epoch
     return round(float(found.mean("test_subject")), 4)
 
 
-def paper_fit_on_gpu(windows: xr.DataTree, epochs: int) -> dict[str, float]:
+def paper_fit(windows: xr.DataTree, epochs: int, device: str) -> dict[str, float]:
     """Time the whole fit of the paper, and what the device itself needs for its arithmetic."""
 
     def model(max_epochs: int) -> na.SharedLatentModel:
-        changes = {"device": "cuda", "max_epochs": max_epochs, "random_state": 0}
+        changes = {"device": device, "max_epochs": max_epochs, "random_state": 0}
         return na.SharedLatentModel.from_recipe(SPEC, "paper", verbose=False, **changes)
 
     model(3).fit(windows, label=LABEL)  # what is compiled, captured or cached on first use
-    started = now("cuda")
+    started = now(device)
     model(epochs).fit(windows, label=LABEL)
-    seconds = now("cuda") - started
+    seconds = now(device) - started
     settings = model(epochs).get_params(deep=False)
     training = prepared(windows, **settings)
     vae = training.build(training.seed)
     steps, rows = steps_of(training)
-    rate, bandwidth = gpu_ceilings()
+    rate, bandwidth = ceilings(device)
     # weights read forward and backward, gradients written, Adam's seven passes; the average's three
     passes = 10 + 3 * (settings["weight_averaging"] > 0)
     bytes_of_a_step = 4 * passes * sum(weights.numel() for weights in vae.parameters())
@@ -236,19 +236,18 @@ def paper_fit_on_gpu(windows: xr.DataTree, epochs: int) -> dict[str, float]:
     }
 
 
-def gpu_ceilings() -> tuple[float, float]:
+def ceilings(device: str, size: int = 8192, floats: int = 2**28) -> tuple[float, float]:
     """Measure floating-point operations and bytes per second of a large product and a copy."""
-    size = 8192
-    a, b, out = (torch.randn(size, size, device="cuda") for _ in range(3))
-    source = torch.empty(2**28, device="cuda")
+    a, b, out = (torch.randn(size, size, device=device) for _ in range(3))
+    source = torch.empty(floats, device=device)
     target = torch.empty_like(source)
 
     def best(work: Callable[[], object]) -> float:
         found = []
         for _ in range(10):
-            started = now("cuda")
+            started = now(device)
             work()
-            found.append(now("cuda") - started)
+            found.append(now(device) - started)
         return min(found)
 
     product = best(lambda: torch.mm(a, b, out=out))
@@ -260,7 +259,7 @@ def missing_parts(args: argparse.Namespace) -> dict[str, str]:
     """Say why a part is not measured."""
     missing = {}
     if not args.lightning:
-        missing["lightning"] = "Lightning is not installed (pip install lightning)"
+        missing["lightning"] = 'Lightning is not installed (pip install "lightning==2.5.*")'
     if not args.bfloat16:
         missing["bfloat16"] = (
             f"the processor has none of {', '.join(sorted(BFLOAT16_FLAGS))}: "
@@ -307,7 +306,7 @@ def main(args: argparse.Namespace) -> None:
     if accuracies:
         result["accuracy"] = {"epochs": args.accuracy_epochs, "rows": accuracies}
     if args.device != "cpu":
-        result["paper_fit"] = paper_fit_on_gpu(windows, args.fit_epochs)
+        result["paper_fit"] = paper_fit(windows, args.fit_epochs, args.device)
         print(result["paper_fit"], flush=True)
     write_results(args.out, "bench_fit" + ("" if args.device == "cpu" else "_cuda"), result)
 

@@ -1,8 +1,8 @@
 """The shared latent model as one would write it with Lightning and a DataLoader.
 
-`bench_fit.py` measures it beside neuroalign. Needs `pip install lightning`. It is meant to be good
-plain code: windows lie in memory as float32 tensors, all pairs of posteriors go through one
-vectorised divergence, logging is once an epoch, and nothing is switched on that costs time.
+`bench_fit.py` measures it beside neuroalign. Needs `pip install "lightning==2.5.*"`. It is meant
+to be good plain code: windows lie in memory as float32 tensors, all pairs of posteriors go through
+one vectorised divergence, logging is once an epoch, and nothing is switched on that costs time.
 """
 
 from __future__ import annotations

@@ -88,7 +88,11 @@ def machine(result: Result) -> str:
     if "gpu" in found:
         where = f"{found['gpu']} (TF32 {'on' if found['tf32'] else 'off'})"
     repeats = result["settings"]["repeats"]
-    return f"Measured on: {where}, PyTorch {found['torch']}; {repeats} repeats."
+    line = f"Measured on: {where}, PyTorch {found['torch']}; {repeats} repeats."
+    busy = found["load before"] > found["cores"] / 2
+    return (
+        f"{line} **The machine had other work** (load {found['load before']:.1f})." * busy or line
+    )
 
 
 def relative(result: Result, recipe: str) -> Repeats:
