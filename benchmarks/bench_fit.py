@@ -173,6 +173,7 @@ def works_of(
         "features": [source.n_features for source in training.data.sources],  # type: ignore[attr-defined]
         "parameters": sum(weights.numel() for weights in vae.parameters()),
         "steps": steps,
+        "steps as it stands": steps_of(entire)[0],
         "rows of a step": rows,
         "training rows": training.data.training_rows.n_rows,
         "held-out rows": training.data.validation_rows.n_rows,  # type: ignore[union-attr]

@@ -146,7 +146,8 @@ def _problem(title: str, problem: Mapping[str, Any]) -> str:
     text = (
         f"{title.capitalize()}: {problem['parameters'] / 1e6:.2f} million weights, "
         f"{problem['steps']} steps of {problem['rows of a step']} rows an epoch, "
-        f"{problem['held-out rows']:,} rows held out."
+        f"{problem['held-out rows']:,} rows held out; as the recipe stands, "
+        f"{problem['steps as it stands']} steps."
     )
     gap = problem.get("gap of losses")
     # one digit of the gap, so that it is no claim about rounding

@@ -67,6 +67,7 @@ def fit_result(**changes: Any) -> dict[str, Any]:
     problem = {
         "parameters": 12_345_678,
         "steps": 20,
+        "steps as it stands": 29,
         "rows of a step": 128,
         "held-out rows": 1234,
         "gap of losses": 3e-8,
@@ -106,7 +107,8 @@ def test_ratios_are_formed_within_repeats(
     assert "| what is left | 0.10 (0.05–0.15) | 0.10 (0.05–0.15) |" in epoch
     # 1 − 1/1.25 and 1 − 1/1
     assert "| share of validation in an epoch with it | 10 % (0 %–20 %) |" in epoch
-    assert "12.35 million weights, 20 steps of 128 rows an epoch, 1,234 rows held out." in epoch
+    assert "12.35 million weights, 20 steps of 128 rows an epoch, 1,234 rows held out;" in epoch
+    assert "as the recipe stands, 29 steps." in epoch
     lightning = "\n".join(tables.lightning())
     # 2.5/1.25 and 4/1, not the ratio of medians
     assert "| 0 workers | 2.50 (2.00–3.00) | 3.00 (2.00–4.00) |" in lightning
