@@ -31,9 +31,6 @@ from neuroalign.training.loop import train
 RESULTS = Path(__file__).parent / "results"
 LABEL = "odor"
 
-# processes that wanted to run in the minute before: comparisons ask for a machine at rest
-LOAD = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-
 Work = Callable[[int], list[float]]  # from a number of epochs to seconds of all but the first
 
 
@@ -43,13 +40,29 @@ def now(device: str) -> float:
     return time.perf_counter()
 
 
+def busy_cores(seconds: float = 2.0) -> float:
+    """Say how many cores others keep busy now: comparisons ask for a machine at rest."""
+    file = Path("/proc/stat")
+    if not file.exists():
+        return 0.0
+
+    def ticks() -> tuple[float, float]:
+        user, nice, system, idle, waiting, *rest = map(float, file.read_text().split()[1:8])
+        return user + nice + system + sum(rest), idle + waiting
+
+    before = ticks()
+    time.sleep(seconds)
+    worked, rested = (new - old for new, old in zip(ticks(), before, strict=True))
+    return round(worked / max(worked + rested, 1.0) * (os.cpu_count() or 1), 2)
+
+
 def machine(device: str) -> dict[str, Any]:
-    """Say what measured."""
+    """Say what measures; called before anything is measured."""
     found = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "load before": round(LOAD, 2),
+        "busy cores before": busy_cores(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "torch": torch.__version__,
