@@ -281,7 +281,7 @@ def main(args: argparse.Namespace) -> None:
     units, trials = (QUICK_UNITS, 48) if args.quick else (None, None)
     recordings, _ = na.simulate_recordings(units=units, trials=trials, random_state=5)
     windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)))
-    missing = missing_parts(args)
+    missing, measured_on = missing_parts(args), machine(args.device)
     problems, rows, accuracies = {}, [], []
     for recipe, epochs in zip(RECIPES, args.epochs, strict=True):
         works, problems[recipe] = works_of(windows, recipe, args)
@@ -295,7 +295,7 @@ def main(args: argparse.Namespace) -> None:
                 accuracies.append(kept)
                 print(kept, flush=True)
     result: dict[str, Any] = {
-        "machine": machine(args.device),
+        "machine": measured_on,
         "settings": {
             "repeats": args.repeats,
             "epochs": dict(zip(RECIPES, args.epochs, strict=True)),

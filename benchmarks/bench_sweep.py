@@ -177,11 +177,12 @@ def main(args: argparse.Namespace) -> None:
         if args.device != "cpu":
             torch.backends.cuda.matmul.allow_tf32 = args.tf32
         cores = os.cpu_count() or 1
+        measured_on = machine(args.device)
         rows = growth(args)
         if cores > 1 and args.device == "cpu":
             rows += sweeps(args, cores)
         result: dict[str, Any] = {
-            "machine": machine(args.device),
+            "machine": measured_on,
             "settings": {"repeats": args.repeats, "epochs": args.epochs, "base": BASE},
             "rows": rows,
         }

@@ -89,10 +89,8 @@ def machine(result: Result) -> str:
         where = f"{found['gpu']} (TF32 {'on' if found['tf32'] else 'off'})"
     repeats = result["settings"]["repeats"]
     line = f"Measured on: {where}, PyTorch {found['torch']}; {repeats} repeats."
-    busy = found["load before"] > found["cores"] / 2
-    return (
-        f"{line} **The machine had other work** (load {found['load before']:.1f})." * busy or line
-    )
+    busy = found["busy cores before"]
+    return f"{line} **The machine had other work** ({busy:.1f} cores)." if busy > 0.2 else line
 
 
 def relative(result: Result, recipe: str) -> Repeats:

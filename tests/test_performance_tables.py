@@ -17,7 +17,13 @@ from neuroalign.restarts import Training
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
-MACHINE = {"processor": "a processor", "cores": 4, "threads": 4, "torch": "2.9", "load before": 0.1}
+MACHINE = {
+    "processor": "a processor",
+    "cores": 4,
+    "threads": 4,
+    "torch": "2.9",
+    "busy cores before": 0.1,
+}
 
 
 @pytest.fixture
@@ -127,10 +133,12 @@ def test_what_is_missing_is_said(
     assert tables.epoch() == tables.lightning() == tables.bfloat16() == tables.threads() == owed
     assert tables.growth() == ["Not measured yet: `python benchmarks/bench_sweep.py`."]
     assert "Not measured yet: `python benchmarks/bench_fit.py --device cuda`." in tables.gpu()
-    busy = fit_result(machine={**MACHINE, "load before": 3.0}, missing={"lightning": "no such"})
+    busy = fit_result(
+        machine={**MACHINE, "busy cores before": 3.0}, missing={"lightning": "no such"}
+    )
     write(tmp_path, "bench_fit", busy)
     assert tables.lightning() == ["Not measured: no such."]
-    assert "**The machine had other work** (load 3.0)." in tables.epoch()[0]
+    assert "**The machine had other work** (3.0 cores)." in tables.epoch()[0]
 
 
 def test_bfloat16_shows_time_and_accuracy(
