@@ -224,8 +224,8 @@ def epoch_seconds(
 class RecordedNoise(RandomStreams):
     """Random streams that remember what they drew."""
 
-    def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        self.drawn = super().normal(*shape, dtype=dtype)
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float32, row_axis: int = 0) -> Tensor:
+        self.drawn = super().normal(*shape, dtype=dtype, row_axis=row_axis)
         return self.drawn
 
 
