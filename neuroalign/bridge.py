@@ -73,7 +73,8 @@ def fit_scaling(dataset: xr.Dataset, kind: str) -> FeatureScaling:
     n_features = n_lags * counts.shape[2]
     square_root = kind.startswith("sqrt")
     if not kind.endswith("standard"):
-        return FeatureScaling(square_root, torch.zeros(n_features), torch.ones(n_features))
+        zeros, ones = torch.zeros(n_features), torch.ones(n_features)
+        return FeatureScaling(square_root, zeros, ones, moved=False)
     shift, gain = [], []
     for lag in range(n_lags):  # one lag at a time: windows are never written out
         values = counts[:, starts + lag].astype(np.float64)

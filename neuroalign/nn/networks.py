@@ -72,7 +72,8 @@ class MultilayerPerceptron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape (replicate, ..., in) to (replicate, ..., out)."""
         for layer in self.layers[:-1]:
-            x = nn.functional.leaky_relu(layer(x), NEGATIVE_SLOPE)
+            # in place: nothing else needs the product, and memory is what a small step waits for
+            x = nn.functional.leaky_relu(layer(x), NEGATIVE_SLOPE, inplace=True)
         return torch.as_tensor(self.layers[-1](x))
 
 

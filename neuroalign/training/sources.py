@@ -55,14 +55,19 @@ class FeatureScaling:
         Whether f is the square root (otherwise the identity).
     shift, gain : Tensor of shape (feature,)
         Statistics of the training trials; a constant feature has gain zero.
+    moved : bool
+        Whether shift and gain are other than zero and one; if not, no time is spent on them.
     """
 
     square_root: bool
     shift: Tensor
     gain: Tensor
+    moved: bool = True
 
     def __call__(self, counts: Tensor) -> Tensor:
-        """Scale float counts of shape (..., feature)."""
+        """Scale float counts of shape (..., feature); they may come back as they are."""
+        if not self.moved:
+            return _square_root(counts) if self.square_root else counts
         values = _square_root(counts) if self.square_root else counts.clone()
         return values.sub_(self.shift).mul_(self.gain)  # in place: this runs once a step
 
@@ -74,7 +79,10 @@ class FeatureScaling:
     def to(self, device: torch.device, dtype: torch.dtype) -> FeatureScaling:
         """Return the same scaling on a device and in a precision."""
         return FeatureScaling(
-            self.square_root, self.shift.to(device, dtype), self.gain.to(device, dtype)
+            self.square_root,
+            self.shift.to(device, dtype),
+            self.gain.to(device, dtype),
+            self.moved,
         )
 
 
@@ -178,6 +186,7 @@ class StackedWindows:
             first.scaling.square_root,
             torch.stack([source.scaling.shift for source in sources]).unsqueeze(1),
             torch.stack([source.scaling.gain for source in sources]).unsqueeze(1),
+            any(source.scaling.moved for source in sources),
         )
         self._windows = WindowSource(
             torch.cat(list(distinct.values())) if len(distinct) > 1 else first.counts,

@@ -106,3 +106,13 @@ def test_stored_posteriors_are_never_mixed() -> None:
     assert torch.equal(mixed, source.gather(index)[0])
     # nor do they use up numbers that others would draw
     assert torch.equal(streams.normal(2), RandomStreams([0]).normal(2))
+
+
+def test_scaling_that_moves_nothing_is_the_same_and_takes_no_copy() -> None:
+    counts = torch.arange(12.0).reshape(2, 6)
+    for square_root in (False, True):
+        general = FeatureScaling(square_root, torch.zeros(6), torch.ones(6))
+        short = FeatureScaling(square_root, torch.zeros(6), torch.ones(6), moved=False)
+        assert torch.equal(short(counts), general(counts))
+        assert short.to(torch.device("cpu"), torch.float64).moved is False
+    assert FeatureScaling(False, torch.zeros(6), torch.ones(6), moved=False)(counts) is counts
