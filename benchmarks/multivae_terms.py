@@ -71,7 +71,8 @@ class SharedNoise(RandomStreams):
         self.order = order
         self.used = 0
 
-    def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float32, row_axis: int = 0) -> Tensor:
+        del row_axis  # every row is here
         taken = self.noise[self.used : self.used + shape[0]].reshape(1, *shape)
         self.used += shape[0]
         return taken.to(dtype)
