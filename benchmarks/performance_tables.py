@@ -127,6 +127,10 @@ def epoch() -> list[str]:
 
     rows = [
         ("matrix products alone", [shown(over(w, "products", "training")) for w in both]),
+        (
+            "matrix products alone, everything on one thread",
+            [shown(over(w, "products, one thread", "training, one thread")) for w in both],
+        ),
         ("optimiser alone", [shown(over(w, "optimiser", "training")) for w in both]),
         ("what is left", [shown(left(w)) for w in both]),
         (

@@ -193,8 +193,13 @@ SLOW = (
     "can_i_believe_it",
     "choose_settings",
     "index",
+    "many_fits",
     "pairing_and_leakage",
+    "results_as_nwb",
+    "several_sessions",
+    "validation",
     "ways_of_sharing",
+    "with_other_tools",
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,7 +13,7 @@ from neuroalign.analysis.labels import LabelledTrials
 from neuroalign.errors import ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PENALTIES: Final = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C, the inverse of the penalty's strength
 SEARCH_FOLDS: Final = 3
@@ -124,10 +126,28 @@ def fit_logistic(tables: Sequence[LabelledTrials], penalty: float) -> Any:
     features, labels = _rows(tables)
     regression = LogisticRegression(C=penalty, class_weight="balanced", max_iter=500, tol=1e-4)
     pipeline = make_pipeline(StandardScaler(), regression)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_blas_thread():
         # Separable latents push the weights up slowly; the labels read are settled long before.
         _ignore_convergence()
         return pipeline.fit(features, labels)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep products of single windows on one core: handing them out costs more than it saves.
+
+    Threads that wait for the next product spin meanwhile, and slow whatever else runs. One
+    thread also gives the same last digits whatever the number of cores.
+    """
+    with _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _libraries() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()  # looks through all loaded libraries, which takes a while
 
 
 def _ignore_convergence() -> None:
@@ -186,7 +206,7 @@ def losses_along_path(
         class_weight="balanced", max_iter=200, tol=1e-3, warm_start=True
     )
     losses = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_blas_thread():
         _ignore_convergence()
         for penalty in PENALTIES:
             regression.set_params(C=penalty).fit(inputs, labels)

@@ -14,6 +14,7 @@ from neuroalign.nn.sharing import SHARING_RULES
 from neuroalign.training.processes import ALONE, Processes, active_processes, working_alone
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
+together = pytest.mark.slow  # two processes load everything and fit for half a minute
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
+@together
 @pytest.mark.parametrize("sharing", list(SHARING_RULES))
 def test_two_processes_train_the_fit_of_one(said: list[dict[str, Any]], sharing: str) -> None:
     for one in said:
@@ -42,10 +44,12 @@ def test_two_processes_train_the_fit_of_one(said: list[dict[str, Any]], sharing:
         assert history < 1e-7
 
 
+@together
 def test_a_model_fitted_by_two_processes_is_that_of_one_in_both(said: list[dict[str, Any]]) -> None:
     assert max(one["fit"] for one in said) < 1e-8
 
 
+@together
 def test_many_fits_are_shared_out_and_come_back_in_order(said: list[dict[str, Any]]) -> None:
     for one in said:
         assert len(one["fit_many"]) == 3
@@ -53,6 +57,7 @@ def test_many_fits_are_shared_out_and_come_back_in_order(said: list[dict[str, An
         assert "beta" in one["error"]  # the one that cannot be fitted is an error in its place
 
 
+@together
 def test_a_sweep_is_shared_out_and_complete_everywhere(said: list[dict[str, Any]]) -> None:
     for one in said:
         betas, errors = one["table"]
@@ -60,6 +65,7 @@ def test_a_sweep_is_shared_out_and_complete_everywhere(said: list[dict[str, Any]
         assert not any(isinstance(error, str) and error for error in errors)
 
 
+@together
 def test_processes_that_fit_something_else_are_refused(said: list[dict[str, Any]]) -> None:
     for one in said:
         assert one["refused"] == (
