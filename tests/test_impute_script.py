@@ -34,6 +34,7 @@ def simulated() -> xr.DataTree:
 
 
 @pytest.mark.usefixtures("few_steps")
+@pytest.mark.slow
 def test_files_go_in_and_imputed_activity_comes_out(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ def only(tree: xr.DataTree, *names: str) -> xr.DataTree:
     return build_tree({name: tree.children[name].to_dataset() for name in names})
 
 
+@pytest.mark.slow
 def test_a_new_animal_is_decoded_from_the_others_and_more_trials_are_not_fewer(
     recorded: tuple[xr.DataTree, xr.DataTree], fitted: na.SharedLatentModel
 ) -> None:

@@ -168,6 +168,7 @@ def test_all_models_and_settings_see_the_same_trials(windows: xr.DataTree, tmp_p
     assert "bits_imputed" not in table  # no model imputes
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_table(
     whole: Any, windows: xr.DataTree, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_judges_that_read_too_little_judge_nothing(report: tuple[Path, Result]) 
     assert "coherence" not in set(pd.read_csv(out / "scores.csv")["measure"])
 
 
+@pytest.mark.slow
 def test_the_same_words_fit_nothing_anew_and_more_methods_are_added(
     report: tuple[Path, Result],
 ) -> None:
@@ -97,6 +98,7 @@ def test_fits_run_side_by_side_on_cpus_unless_told_otherwise() -> None:
     assert _jobs(-1, "cpu") == -1
 
 
+@pytest.mark.slow
 def test_scores_of_one_seed_are_the_same_in_another_folder(
     report: tuple[Path, Result], tmp_path: Path
 ) -> None:
