@@ -156,6 +156,7 @@ def test_every_trial_is_tested_once_and_all_models_see_the_same_folds(
         assert result["test_trial_label"].values[mine].tolist() == labels[ids].tolist()
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_number_of_processes(windows: xr.DataTree) -> None:
     asked: dict[str, Any] = {
         "label": "odor",

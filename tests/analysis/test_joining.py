@@ -67,6 +67,7 @@ def test_a_new_animal_is_decoded_from_the_others_and_more_trials_are_not_fewer(
     assert last["accuracy"] == pytest.approx(float(by_hand))
 
 
+@pytest.mark.slow
 def test_an_animal_whose_labels_are_permuted_does_not_join(
     recorded: tuple[xr.DataTree, xr.DataTree], fitted: na.SharedLatentModel
 ) -> None:

@@ -242,6 +242,7 @@ def test_command_of_the_report_asks_for_the_same(evaluated, monkeypatch):
     assert request.command() == command.group(1)
 
 
+@pytest.mark.slow
 def test_settings_are_chosen_inside_folds_and_baselines_choose_too(data, inputs):
     out = data / "tuned"
     said = succeed(

@@ -103,6 +103,7 @@ def test_a_bare_run_gives_latents_of_all_trials(
     assert str(tmp_path / "sub-mitt_desc-neuroalign.nwb") in output
 
 
+@pytest.mark.slow
 def test_a_run_that_was_decoded_and_imputed_gives_all_of_it(run: RunFolder) -> None:
     succeed("decode", run.path, "--permutations", "9")
     succeed("impute", run.path, "--source", "stella", "--target", "mitt")
