@@ -12,8 +12,8 @@ matters little; they are printed and compared as ratios, in the same run.
 * neuroalign: `SharedLatentModel` without early stopping, so that it takes the budget it is given;
 * CEBRA: multi-session with one-hot odor, by the wrapper that docs/bring_your_own_method.md prints;
 * multivae: its MVAE and MoPoE with the networks, inputs, batches and step size of our default
-  model, their beta chosen as for `poe` and `mopoe` (`simulated_rats.py`), in a plain training
-  loop; rows are paired by odor and window, anew in every epoch.
+  model and a beta that was not tuned, in a plain training loop; rows are paired by odor and
+  window, anew in every epoch.
 
 Writes benchmarks/results/time_to_accuracy.csv after every fit, and goes on from it.
 """
