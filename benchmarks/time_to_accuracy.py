@@ -207,7 +207,7 @@ def measured(
 
 def available(methods: Sequence[str]) -> Iterator[str]:
     for method in methods:
-        needed = {"C": "cebra", "m": "multivae"}[method[0]] if method != "mm-vamp" else "torch"
+        needed = "torch" if method == "mm-vamp" else method.split()[0].lower()
         if importlib.util.find_spec(needed) is None:
             print(f"left out: {method} (`pip install {needed}`)")
         else:
