@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from neuroalign.nn.products import affine
 from neuroalign.nn.random import RandomStreams
 
 NEGATIVE_SLOPE = 0.01
@@ -41,10 +42,13 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape (replicate, ..., in) to (replicate, ..., out)."""
-        if x.dim() == 3:
-            return torch.baddbmm(self.bias, x, self.weight)
-        flat = x.reshape(x.shape[0], -1, x.shape[-1])
-        return torch.baddbmm(self.bias, flat, self.weight).reshape(*x.shape[:-1], -1)
+        return self.rectified(x, None)
+
+    def rectified(self, x: Tensor, negative_slope: float | None) -> Tensor:
+        """Map x and apply a leaky rectifier of this slope, or none."""
+        flat = x if x.dim() == 3 else x.reshape(x.shape[0], -1, x.shape[-1])
+        y = affine(flat, self.weight, self.bias, negative_slope)
+        return y if x.dim() == 3 else y.reshape(*x.shape[:-1], -1)
 
 
 class MultilayerPerceptron(nn.Module):
@@ -72,8 +76,7 @@ class MultilayerPerceptron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape (replicate, ..., in) to (replicate, ..., out)."""
         for layer in self.layers[:-1]:
-            # in place: nothing else needs the product, and memory is what a small step waits for
-            x = nn.functional.leaky_relu(layer(x), NEGATIVE_SLOPE, inplace=True)
+            x = layer.rectified(x, NEGATIVE_SLOPE)  # type: ignore[operator]
         return torch.as_tensor(self.layers[-1](x))
 
 
