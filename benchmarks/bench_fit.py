@@ -2,6 +2,7 @@
 
     pip install "lightning==2.5.*"   # without it the comparison is left out, and says so
     python benchmarks/bench_fit.py [--device cpu|cuda] [--repeats 3] [--quick] [--out FOLDER]
+    python benchmarks/bench_fit.py --accuracy-only   # anew what bfloat16 reaches, nothing else
 
 Five simulated rats, two recipes of the data spec: "paper" (hidden layers as wide as the input) and
 "recommended" (the default settings, small networks). Works are timed one after the other in every
@@ -11,7 +12,9 @@ paired by rank, no mixing and no running average of weights, so that all works d
 
 * with validation: 10 % of the trials held out, their objective, alignment and the best weights;
 * as it stands: the recipe with its own pairing, mixing, running average and validation;
-* products: the float32 matrix products of forward and backward alone, of the same shapes;
+* products: the float32 matrix products of forward and backward alone, of the same shapes, by
+  `torch.mm`; and by oneDNN where training uses it (on processors with AVX-512);
+* plain products: training with `torch.mm`'s library alone, as any torch program has it;
 * optimiser: fused Adam alone on as many parameters;
 * one thread instead of all; bfloat16 products, where the processor has them;
 * Lightning with a DataLoader, see `lightning_rats.py`. Its loss is first compared with ours.
@@ -26,9 +29,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
+import json
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +56,7 @@ from timing import (
 )
 
 import neuroalign as na
+from neuroalign.nn import products
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.restarts import Training
 from neuroalign.settings import training_config
@@ -117,6 +123,53 @@ def products_epoch(training: Training) -> Work:
     return timed(epoch, device.type)
 
 
+def onednn_products_epoch(training: Training) -> Work:
+    """Return the same products, those by oneDNN that training lets it compute."""
+    steps, rows = steps_of(training)
+    held = []
+    for n_in, n_out, needed in layers_of(training.build(training.seed)):
+        shapes = [(1, rows, n_in), (1, n_in, n_out), (1, 1, n_out), (1, rows, n_out)]
+        x, w, b, g = (torch.randn(shape) for shape in shapes)
+        held.append((x.requires_grad_(needed), w.requires_grad_(), b, g))
+
+    def epoch() -> None:
+        for _ in range(steps):
+            mapped = [products.affine(x, w, b) for x, w, b, _ in held]
+            for (x, w, _, g), y in zip(reversed(held), reversed(mapped), strict=True):
+                torch.autograd.grad(y, (x, w) if x.requires_grad else (w,), g)
+
+    return timed(epoch, "cpu")
+
+
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Let all products be computed as `torch.mm` computes them."""
+    before = products.worth_onednn
+    products.worth_onednn = lambda *_: False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        products.worth_onednn = before
+
+
+def plainly(work: Work) -> Work:
+    def alone(epochs: int) -> list[float]:
+        with plain_products():
+            return work(epochs)
+
+    return alone
+
+
+def uses_onednn(training: Training) -> bool:
+    """Say whether training computes any of its products by oneDNN."""
+    _, rows = steps_of(training)
+    layers = layers_of(training.build(training.seed))
+    return any(
+        products.worth_onednn(torch.empty(1, rows, n_in), torch.empty(1, n_in, n_out))
+        for n_in, n_out, _ in layers
+    )
+
+
 def optimiser_epoch(training: Training) -> Work:
     """Return an epoch's steps of fused Adam on gradients that are there already."""
     steps, _ = steps_of(training)
@@ -165,6 +218,9 @@ def works_of(
     if args.device == "cpu" and torch.get_num_threads() > 1:
         works["training, one thread"] = on_one_thread(ours())
         works["products, one thread"] = on_one_thread(products_epoch(training))
+    if args.device == "cpu" and uses_onednn(training):
+        works["products, oneDNN"] = onednn_products_epoch(training)
+        works["training, plain products"] = plainly(ours())
     if args.bfloat16:
         works["training, bfloat16"] = ours(precision="bfloat16")
     steps, rows = steps_of(training)
@@ -204,6 +260,17 @@ def accuracy(windows: xr.DataTree, recipe: str, precision: str, seed: int, epoch
     scores = na.decode_labels(*latents, label=LABEL, permutations=0, bootstraps=0)
     found = scores["accuracy"].sel(level="window", train_subject="others")
     return round(float(found.mean("test_subject")), 4)
+
+
+def accuracies_of(windows: xr.DataTree, epochs: Sequence[int]) -> dict[str, Any]:
+    """Fit both recipes in both precisions, three seeds each."""
+    rows = []
+    for recipe, number in zip(RECIPES, epochs, strict=True):
+        for seed, precision in itertools.product(range(3), ("float32", "bfloat16")):
+            score = accuracy(windows, recipe, precision, seed, number)
+            rows.append({"recipe": recipe, "seed": seed, "precision": precision, "accuracy": score})
+            print(rows[-1], flush=True)
+    return {"epochs": list(epochs), "rows": rows}
 
 
 def paper_fit(windows: xr.DataTree, epochs: int, device: str) -> dict[str, float]:
@@ -282,19 +349,21 @@ def main(args: argparse.Namespace) -> None:
     recordings, _ = na.simulate_recordings(units=units, trials=trials, random_state=5)
     windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)))
     missing, measured_on = missing_parts(args), machine(args.device)
-    problems, rows, accuracies = {}, [], []
+    if args.accuracy_only:
+        file = args.out / "bench_fit.json"
+        result = json.loads(file.read_text(encoding="utf-8"))
+        result["accuracy"] = accuracies_of(windows, args.accuracy_epochs)
+        write_results(args.out, "bench_fit", result)
+        return
+    problems, rows, accuracies = {}, [], {}
     for recipe, epochs in zip(RECIPES, args.epochs, strict=True):
         works, problems[recipe] = works_of(windows, recipe, args)
         for row in rounds(works, "training", repeats=args.repeats, epochs=epochs):
             rows.append({"recipe": recipe, **row})
             print(rows[-1], flush=True)
-        if args.bfloat16:
-            for seed, precision in itertools.product(range(2), ("float32", "bfloat16")):
-                score = accuracy(windows, recipe, precision, seed, args.accuracy_epochs)
-                kept = {"recipe": recipe, "seed": seed, "precision": precision, "accuracy": score}
-                accuracies.append(kept)
-                print(kept, flush=True)
-    result: dict[str, Any] = {
+    if args.bfloat16:
+        accuracies = accuracies_of(windows, args.accuracy_epochs)
+    result = {
         "machine": measured_on,
         "settings": {
             "repeats": args.repeats,
@@ -305,7 +374,7 @@ def main(args: argparse.Namespace) -> None:
         "rows": rows,
     }
     if accuracies:
-        result["accuracy"] = {"epochs": args.accuracy_epochs, "rows": accuracies}
+        result["accuracy"] = accuracies
     if args.device != "cpu":
         result["paper_fit"] = paper_fit(windows, args.fit_epochs, args.device)
         print(result["paper_fit"], flush=True)
@@ -321,14 +390,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, nargs=2, default=[2, 6], help="of both recipes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--bfloat16", action="store_true", help="also where it is emulated")
-    parser.add_argument("--accuracy-epochs", type=int, default=30, help="of bfloat16's accuracy")
+    parser.add_argument(
+        "--accuracy-epochs", type=int, nargs=2, default=[100, 30], help="of bfloat16's accuracy"
+    )
+    parser.add_argument("--accuracy-only", action="store_true", help="add it to a recorded result")
     parser.add_argument("--fit-epochs", type=int, default=1000, help="of the paper's fit on a GPU")
     parser.add_argument("--tf32", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--quick", action="store_true", help="three small rats, to try the script")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     if args.quick:
-        args.repeats, args.epochs, args.accuracy_epochs, args.fit_epochs = 2, [1, 1], 3, 5
+        args.repeats, args.epochs, args.accuracy_epochs, args.fit_epochs = 2, [1, 1], [3, 3], 5
     args.bfloat16 = args.bfloat16 or has_bfloat16(args.device)
     args.lightning = any(map(importlib.util.find_spec, ("lightning", "pytorch_lightning")))
     return args

@@ -23,7 +23,7 @@ from neuroalign.construction import build_networks
 from neuroalign.schema import map_subjects
 
 SEED = 5
-BETAS = (0.1, 0.3, 1.0)
+BETAS = (0.1, 0.3, 1.0, 3.0)
 VARIANTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     # name: arguments of the model, changes of the data
     "poisson": ({}, {}),

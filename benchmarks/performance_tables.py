@@ -2,7 +2,8 @@
 
     python benchmarks/performance_tables.py [--write]
 
-`bench_fit.py`, `bench_sweep.py`, `bench_replicates.py` and `cebra_rats.py` write what is read here.
+`bench_fit.py`, `bench_sweep.py`, `bench_replicates.py`, `cebra_rats.py` and `time_to_accuracy.py`
+write what is read here.
 Numbers are medians over repeats, in brackets the lowest and highest; ratios are formed within a
 repeat. What has not been measured is a line that says so, with the command.
 """
@@ -13,12 +14,13 @@ import argparse
 import json
 import os
 import re
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+from accuracy_tables import accuracy, cebra
+from table_layout import shown, table_of
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -54,37 +56,14 @@ def owed(command: str) -> list[str]:
     return [f"Not measured yet: `{command}`."]
 
 
-def shown(values: Sequence[float], percent: bool = False) -> str:
-    """Lay out median, lowest and highest value."""
-    if not values:
-        return ""
-    few = {_number(value, percent=percent) for value in (min(values), max(values))}
-    middle = _number(statistics.median(values), percent=percent)
-    if len(few) == 1:
-        return middle
-    low, high = _number(min(values), percent=percent), _number(max(values), percent=percent)
-    return f"{middle} ({low}–{high})"
-
-
-def _number(value: float, *, percent: bool) -> str:
-    if percent:
-        return f"{100 * value:.0f} %".replace("-", "−")
-    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
-
-
-def _row(*cells: str) -> str:
-    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [_row(*heads), "|" + "---|" * len(heads), *(_row(*row) for row in rows)]
-
-
 def machine(result: Result) -> str:
     """Say in a line what measured."""
     found = result["machine"]
     threads = found["threads"]
-    where = f"{found['processor']}, {found['cores']} cores, {threads} thread{'s' * (threads > 1)}"
+    where = (
+        f"{found['processor']} with {found['instructions']}, {found['cores']} cores, "
+        f"{threads} thread{'s' * (threads > 1)}"
+    )
     if "gpu" in found:
         where = f"{found['gpu']} (TF32 {'on' if found['tf32'] else 'off'})"
     repeats = result["settings"]["repeats"]
@@ -111,15 +90,16 @@ def over(works: Repeats, work: str, reference: str) -> list[float]:
 # ---- tables, by the name of their block on the page
 
 
-def epoch() -> list[str]:
+def epoch(name: str = "bench_fit") -> list[str]:
     """What an epoch is made of."""
-    result = recorded("bench_fit")
+    result = recorded(name)
     if result is None:
         return owed(CPU_FIT)
     both = [relative(result, recipe) for recipe in RECIPES]
 
     def left(works: Repeats) -> list[float]:
-        parts = (works.get(name, {}) for name in ("products", "optimiser"))
+        used = "products, oneDNN" if "products, oneDNN" in works else "products"
+        parts = (works.get(name, {}) for name in (used, "optimiser"))
         return [1.0 - a - b for a, b in zip(*(part.values() for part in parts), strict=True)]
 
     def validation(works: Repeats) -> list[float]:
@@ -131,8 +111,16 @@ def epoch() -> list[str]:
             "matrix products alone, everything on one thread",
             [shown(over(w, "products, one thread", "training, one thread")) for w in both],
         ),
+        (
+            "the same products by oneDNN",
+            [shown(over(w, "products, oneDNN", "training")) for w in both],
+        ),
         ("optimiser alone", [shown(over(w, "optimiser", "training")) for w in both]),
         ("what is left", [shown(left(w)) for w in both]),
+        (
+            "training without oneDNN",
+            [shown(over(w, "training, plain products", "training")) for w in both],
+        ),
         (
             "share of validation in an epoch with it",
             [shown(validation(w), percent=True) for w in both],
@@ -141,7 +129,13 @@ def epoch() -> list[str]:
     ]
     sizes = [_problem(title, result["problems"][name]) for name, title in RECIPES.items()]
     heads = ["time over that of training", *RECIPES.values()]
-    return [machine(result), *sizes, "", *_table(heads, [(name, *cells) for name, cells in rows])]
+    shown_rows = [(name, *cells) for name, cells in rows if any(cells)]
+    return [machine(result), *sizes, "", *table_of(heads, shown_rows)]
+
+
+def avx2() -> list[str]:
+    """The same on a processor without AVX-512, where oneDNN is not used."""
+    return epoch("bench_fit_avx2")
 
 
 def _problem(title: str, problem: Mapping[str, Any]) -> str:
@@ -172,7 +166,7 @@ def threads() -> list[str]:
         for name, work in (("training", "training"), ("matrix products alone", "products"))
     ]
     number = result["machine"]["threads"]
-    return _table([f"time on one thread over that on {number}", *RECIPES.values()], rows)
+    return table_of([f"time on one thread over that on {number}", *RECIPES.values()], rows)
 
 
 def lightning() -> list[str]:
@@ -194,7 +188,7 @@ def lightning() -> list[str]:
             ],
         ]
     names = [loader.removeprefix("Lightning, ") for loader in LOADERS]
-    return _table(heads, list(zip(names, *columns, strict=True)))
+    return table_of(heads, list(zip(names, *columns, strict=True)))
 
 
 def bfloat16() -> list[str]:
@@ -206,16 +200,26 @@ def bfloat16() -> list[str]:
         return [f"Not measured: {result['missing']['bfloat16']}."]
     scores = pd.DataFrame(result["accuracy"]["rows"])
     rows = []
-    for recipe, title in RECIPES.items():
-        time = shown(over(relative(result, recipe), "training, bfloat16", "training"))
+    for (recipe, title), epochs in zip(RECIPES.items(), result["accuracy"]["epochs"], strict=True):
+        works = relative(result, recipe)
+        times = [
+            shown(over(works, reference, "training, bfloat16"))
+            for reference in ("training, plain products", "training")
+        ]
         own = scores[scores["recipe"] == recipe]
         each = [
             shown(own.loc[own["precision"] == precision, "accuracy"].tolist())
             for precision in ("bfloat16", "float32")
         ]
-        rows.append((title, time, *each))
-    heads = ["", "epoch over float32's", "accuracy across rats, bfloat16", "float32"]
-    return _table(heads, rows)
+        rows.append((f"{title}, {epochs} epochs", *times, *each))
+    heads = [
+        "",
+        "epoch in float32 without oneDNN, over bfloat16's",
+        "epoch in float32 as it is, over bfloat16's",
+        "accuracy across rats, bfloat16",
+        "float32",
+    ]
+    return table_of(heads, rows)
 
 
 def growth() -> list[str]:
@@ -239,7 +243,7 @@ def growth() -> list[str]:
         "",
         f"{machine(result)} What is not varied: {held}.",
         "",
-        *_table(heads, rows),
+        *table_of(heads, rows),
     ]
 
 
@@ -256,23 +260,8 @@ def many() -> list[str]:
     if jobs:
         name = f"`sweep` in {jobs[0]['size']} processes over one with all threads"
         rows.append((name, shown([row["relative"] for row in jobs])))
-    lines = _table(["", "time over one after the other"], rows)
+    lines = table_of(["", "time over one after the other"], rows)
     return lines if jobs else [*lines, "", f"`sweep` in several processes: {owed(CPU_SWEEP)[0]}"]
-
-
-def cebra() -> list[str]:
-    """CEBRA's time over ours, and what either reads."""
-    table = pd.read_csv(RESULTS / "cebra_rats.csv")
-    windows = table[table["level"] == "window"]
-    rows = []
-    for seed, own in windows.groupby("seed"):
-        seconds = own.groupby("model")["seconds"].first()
-        ratio = f"{seconds['CEBRA'] / seconds['mm-vamp']:.1f}"
-        score = own.set_index(["model", "scope"])["accuracy"]
-        cells = [f"{score[m, s]:.2f}" for m in ("CEBRA", "mm-vamp") for s in ("within", "across")]
-        rows.append((str(seed), ratio, *cells))
-    heads = ["seed", "CEBRA's time over mm-vamp's", "CEBRA, within rats", "across"]
-    return _table([*heads, "mm-vamp, within rats", "across"], rows)
 
 
 def gpu() -> list[str]:
@@ -297,7 +286,7 @@ def _gpu_fit(result: Result) -> list[str]:
             f"{found['floor_of_memory_seconds']:.1f} s",
         ),
     ]
-    return [machine(result), "", *_table(["", "time"], rows)]
+    return [machine(result), "", *table_of(["", "time"], rows)]
 
 
 def _gpu_sweep(result: Result) -> list[str]:
@@ -313,12 +302,12 @@ def _gpu_sweep(result: Result) -> list[str]:
         study = found["study"]
         title = f"{study['fits']} fits of the paper, {study['epochs']:,} epochs"
         rows.append((title, f"{study['seconds']:.0f} s"))
-    return [machine(result), "", *_table(["", ""], rows)]
+    return [machine(result), "", *table_of(["", ""], rows)]
 
 
 TABLES: Final[Mapping[str, Callable[[], list[str]]]] = {
     function.__name__: function
-    for function in (epoch, lightning, threads, bfloat16, growth, many, cebra, gpu)
+    for function in (epoch, avx2, lightning, threads, bfloat16, growth, many, cebra, accuracy, gpu)
 }
 
 

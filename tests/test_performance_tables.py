@@ -22,6 +22,7 @@ MACHINE = {
     "cores": 4,
     "threads": 4,
     "torch": "2.9",
+    "instructions": "AVX9",
     "busy cores before": 0.1,
 }
 
@@ -95,7 +96,13 @@ def test_the_page_shows_the_tables_of_the_recorded_results(tables: ModuleType) -
 
 
 def test_recorded_tables_say_the_same_in_both_files(tables: ModuleType) -> None:
-    for name in ("bench_fit", "bench_sweep", "bench_fit_cuda", "bench_sweep_cuda"):
+    for name in (
+        "bench_fit",
+        "bench_fit_avx2",
+        "bench_sweep",
+        "bench_fit_cuda",
+        "bench_sweep_cuda",
+    ):
         result = tables.recorded(name)
         if result is not None:
             table = pd.read_csv(tables.RESULTS / f"{name}.csv")
@@ -108,7 +115,9 @@ def test_ratios_are_formed_within_repeats(
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     write(tmp_path, "bench_fit", fit_result())
     epoch = "\n".join(tables.epoch())
-    assert epoch.startswith("Measured on: a processor, 4 cores, 4 threads, PyTorch 2.9; 2 repeats.")
+    assert epoch.startswith(
+        "Measured on: a processor with AVX9, 4 cores, 4 threads, PyTorch 2.9; 2 repeats."
+    )
     assert "| matrix products alone | 0.85 (0.80–0.90) | 0.85 (0.80–0.90) |" in epoch
     assert "| what is left | 0.10 (0.05–0.15) | 0.10 (0.05–0.15) |" in epoch
     # 1 − 1/1.25 and 1 − 1/1
@@ -123,6 +132,29 @@ def test_ratios_are_formed_within_repeats(
     threads = "\n".join(tables.threads())
     assert "| time on one thread over that on 4 |" in threads
     assert "| matrix products alone | 2.00 | 2.00 |" in threads
+
+
+def test_products_by_onednn_have_rows_where_training_uses_them(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    result = fit_result(missing={})
+    write(tmp_path, "bench_fit", result)
+    assert "oneDNN" not in "\n".join(tables.epoch())
+    result["rows"] += [
+        {"recipe": "paper", "work": work, "repeat": repeat, "relative": value}
+        for work, value in (
+            ("products, oneDNN", 0.5),
+            ("training, plain products", 1.6),
+        )
+        for repeat in (0, 1)
+    ]
+    write(tmp_path, "bench_fit", result)
+    epoch = "\n".join(tables.epoch())
+    assert "| the same products by oneDNN | 0.50 | |" in epoch
+    assert "| training without oneDNN | 1.60 | |" in epoch
+    # 1 − 0.5 − 0.05, and where there are none by oneDNN, 1 − 0.8 − 0.05 and 1 − 0.9 − 0.05
+    assert "| what is left | 0.45 | 0.10 (0.05–0.15) |" in epoch
 
 
 def test_what_is_missing_is_said(
@@ -156,9 +188,14 @@ def test_bfloat16_shows_time_and_accuracy(
             for precision, values in scores.items()
             for seed, value in enumerate(values)
         ]
-    write(tmp_path, "bench_fit", {**result, "accuracy": {"epochs": 30, "rows": accuracy}})
-    row = "| paper's networks | 0.50 | 0.82 (0.80–0.84) | 0.83 (0.81–0.85) |"
+    write(tmp_path, "bench_fit", {**result, "accuracy": {"epochs": [100, 30], "rows": accuracy}})
+    row = "| paper's networks, 100 epochs | | 2.00 | 0.82 (0.80–0.84) | 0.83 (0.81–0.85) |"
     assert row in tables.bfloat16()
+    plainly = {"recipe": "paper", "work": "training, plain products", "repeat": 0, "relative": 1.6}
+    rows = [*result["rows"], plainly]
+    accuracies = {"epochs": [100, 30], "rows": accuracy}
+    write(tmp_path, "bench_fit", {**result, "rows": rows, "accuracy": accuracies})
+    assert row.replace("| |", "| 3.20 |") in tables.bfloat16()
 
 
 def test_growth_is_that_of_medians_and_is_drawn(
@@ -267,3 +304,33 @@ def test_an_epoch_has_as_many_steps_as_are_counted(
     seconds = bench_fit.epochs_of(training, 3, validate=True, replicates=2)
     assert len(seconds) == 2  # the first epoch is left out
     assert len(taken) == 3 * bench_fit.steps_of(training)[0]
+
+
+def test_times_to_an_accuracy_are_those_of_the_first_budget_that_reaches_it(
+    scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = importlib.import_module("accuracy_tables")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    columns = ["seed", "method", "budget", "seconds", "within", "across"]
+    rows = [
+        (1, "mm-vamp", 1, 1.0, 0.75, 0.72),
+        (1, "mm-vamp", 2, 2.0, 0.88, 0.86),
+        (2, "mm-vamp", 1, 1.0, 0.90, 0.69),  # within alone does not count
+        (2, "mm-vamp", 2, 3.0, 0.90, 0.87),
+        (1, "other", 10, 5.0, 0.71, 0.71),
+        (1, "other", 20, 9.0, 0.82, 0.81),
+        (2, "other", 10, 6.0, 0.60, 0.30),
+        (2, "other", 20, 9.0, 0.75, 0.79),
+        (3, "mm-vamp", 2, 2.0, 0.75, 0.72),
+        (3, "other", 20, 8.0, 0.82, 0.82),
+    ]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "time_to_accuracy.csv", index=False)
+    text = tables.accuracy()
+    ours = "| mm-vamp | 1.00 | 1.00, not reached in 1 | 1.00, not reached in 1 | 1.00 |"
+    assert any(line.startswith(ours) for line in text)
+    # 5/1, 9/3 and 8/2; 9/2, not in the second, and in the third alone; 9/2, 9/3 and 8/2 in the end
+    theirs = (
+        "| other | 4.00 (3.00–5.00) | 4.50, not reached in 1, reached in 1 where mm-vamp did not "
+        "| not reached | 4.00 (3.00–4.50) | 0.82 (0.75–0.82) | 0.81 (0.79–0.82) |"
+    )
+    assert theirs in text
