@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from scipy.stats import ttest_rel, wilcoxon
+from table_layout import row_of
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "mm-vamp, pairwise"
@@ -74,7 +75,9 @@ def rats_table() -> list[str]:
     lines = [RATS_HEADER, "|---|---|---|---|---|---|---|---|---|---|"]
     for method, title in REFERENCES.items():
         tested = "" if "Bayes" in method else _difference(scores, method, "within")
-        lines.append(_row(title, "", _spread(scores, method, "within"), "", tested, "", *[""] * 4))
+        lines.append(
+            row_of(title, "", _spread(scores, method, "within"), "", tested, "", *[""] * 4)
+        )
     for method, title in (MODELS | BASELINES).items():
         one = scores[scores["method"] == method]
         extra = [""] * 4
@@ -89,12 +92,8 @@ def rats_table() -> list[str]:
         beta = f"{one['beta'].iloc[0]:g}" if method in MODELS else ""
         accuracies = [_spread(scores, method, scope) for scope in ("within", "across")]
         tests = [_difference(scores, method, scope) for scope in ("within", "across")]
-        lines.append(_row(title, beta, *accuracies, *tests, *extra))
+        lines.append(row_of(title, beta, *accuracies, *tests, *extra))
     return lines
-
-
-def _row(*cells: str) -> str:
-    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
 
 
 def _spread(scores: pd.DataFrame, method: str, scope: str) -> str:
@@ -133,7 +132,7 @@ def mice_table() -> list[str]:
             cells.append(
                 f"{known.mean():.2f} ({known.min():.2f}–{known.max():.2f})" if len(known) else ""
             )
-        lines.append(_row(title, *cells))
+        lines.append(row_of(title, *cells))
     return lines
 
 

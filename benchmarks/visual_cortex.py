@@ -1,7 +1,7 @@
 """Four mice, visual cortex: is the stimulus side decoded within and across mice?
 
     python benchmarks/visual_cortex.py FOLDER_WITH_NWB_FILES [--splits 10] [--first-seed 10]
-    python benchmarks/visual_cortex.py FOLDER_WITH_NWB_FILES --levers [--splits 5]
+    python benchmarks/visual_cortex.py FOLDER_WITH_NWB_FILES --levers [NAME ...] [--splits 5]
 
 Every method sees the same splits of whole trials, 75 % for training. The baselines choose their
 settings inside the training trials; the model takes the recipe of `steinmetz_visual`, which was
@@ -11,13 +11,14 @@ Writes benchmarks/results/visual_cortex.csv: per split, method, mouse and classi
 With `--levers`, variants of mm-vamp instead: other likelihoods, encoders, latents, divergences,
 pairing by contrast as well as side, and several seeds side by side. Each chooses its beta from
 the values listed inside the training trials. They are a report of what moves the scores and not
-a search: no setting of the package was chosen from them. Writes visual_cortex_levers.csv.
+a search: no setting of the package was chosen from them. Writes visual_cortex_levers.csv, and
+leaves out what is there already.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,9 @@ LEVERS: dict[str, tuple[dict[str, object], tuple[float, ...]]] = {
 }
 
 
+OTHERS = ("three seeds", "paired by side and contrasts")
+
+
 class SeveralSeeds(BaseEstimator):
     """The same fit from several seeds, their latents side by side."""
 
@@ -83,17 +87,23 @@ def recipe(seed: int, **change: object) -> na.SharedLatentModel:
     )
 
 
-def main(folder: str, splits: int, first_seed: int, levers: bool) -> None:
+def main(folder: str, splits: int, first_seed: int, levers: list[str] | None) -> None:
     windows = na.slide_windows(na.bin_spikes(na.read_nwb(folder, "steinmetz_visual")))
-    name = "visual_cortex_levers" if levers else "visual_cortex"
+    name = "visual_cortex" if levers is None else "visual_cortex_levers"
+    path = RESULTS / f"{name}.csv"
     tables: list[pd.DataFrame] = []
+    if levers is not None and path.exists():
+        tables.append(pd.read_csv(path))
     for seed in range(first_seed, first_seed + splits):
-        for table in pull_levers(windows, seed) if levers else [compare(windows, seed)]:
+        done = {model for t in tables for model in t.loc[t["seed"] == seed, "model"]}
+        wanted = [one for one in levers or [*LEVERS, *OTHERS] if one not in done]
+        found = [compare(windows, seed)] if levers is None else pull_levers(windows, seed, wanted)
+        for table in found:
             chosen = table[(table["level"] == "trial") & (table["kind"] != "pair")]
             tables.append(chosen.assign(seed=seed))
             print(seed, means(chosen).round(3).to_dict(), flush=True)
             RESULTS.mkdir(exist_ok=True)
-            pd.concat(tables).to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.4f")
+            pd.concat(tables).to_csv(path, index=False, float_format="%.4f")
     summarise(pd.concat(tables))
 
 
@@ -113,7 +123,7 @@ def compare(windows: xr.DataTree, seed: int) -> pd.DataFrame:
     return result.to_frame("decoding")
 
 
-def pull_levers(windows: xr.DataTree, seed: int) -> Iterator[pd.DataFrame]:
+def pull_levers(windows: xr.DataTree, seed: int, wanted: Sequence[str]) -> Iterator[pd.DataFrame]:
     asked = {
         "label": "side",
         "imputation": False,
@@ -121,16 +131,15 @@ def pull_levers(windows: xr.DataTree, seed: int) -> Iterator[pd.DataFrame]:
         "bootstraps": 0,
         "random_state": seed,
     }
-    models = {name: recipe(seed, **change) for name, (change, _) in LEVERS.items()}
-    grids = {name: {"beta": list(betas)} for name, (_, betas) in LEVERS.items()}
-    for name, model in models.items():
-        yield na.evaluate(windows, {name: model}, tune={name: grids[name]}, **asked).to_frame(
-            "decoding"
-        )
-    extra = {"three seeds": SeveralSeeds(3, seed)}
-    yield na.evaluate(windows, extra, **asked).to_frame("decoding")
-    paired = {"paired by side and contrasts": recipe(seed, allow_missing=True)}
-    yield na.evaluate(windows, paired, fit_label=CONTRASTS, **asked).to_frame("decoding")
+    for name in wanted:
+        if name in LEVERS:
+            change, betas = LEVERS[name]
+            model, more = recipe(seed, **change), {"tune": {name: {"beta": list(betas)}}}
+        elif name == "three seeds":
+            model, more = SeveralSeeds(3, seed), {}
+        else:
+            model, more = recipe(seed, allow_missing=True), {"fit_label": CONTRASTS}
+        yield na.evaluate(windows, {name: model}, **asked, **more).to_frame("decoding")
 
 
 def means(table: pd.DataFrame) -> pd.Series:
@@ -160,5 +169,5 @@ if __name__ == "__main__":
     parser.add_argument("folder")
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=10)
-    parser.add_argument("--levers", action="store_true")
+    parser.add_argument("--levers", nargs="*", choices=[*LEVERS, *OTHERS], metavar="NAME")
     main(**vars(parser.parse_args()))
