@@ -7,7 +7,7 @@
 from another above the label floor (bits per spike), and reading `arousal`, which varies from
 trial to trial whatever the odor, across rats (correlation, averages per odor taken away).
 `unseen`: rats recorded apart; each odor in turn meets no other rat in the fit, and its held-out
-trials are then read by classifiers of the other rats that know all odors (share of its windows
+trials are then read by classifiers of the other rats that know all odors (share of its trials
 read right, chance 0.25). Every method, the classical ones too, is fitted as it is by default.
 Writes benchmarks/results/beyond_labels_{together,unseen}.csv.
 """
