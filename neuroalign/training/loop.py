@@ -33,6 +33,7 @@ from neuroalign.training.schedules import ObjectiveSchedules
 from neuroalign.training.sets import SideBySide, TrainingSet
 from neuroalign.training.sources import Source
 from neuroalign.training.steps import Steps, gather, products_in, tensor_cores
+from neuroalign.training.threads import threads_that_help
 
 # key of the random streams: epochs count from 1, so it never meets them
 VALIDATION_NOISE: Final = 2**31 - 2
@@ -100,7 +101,10 @@ def train(
         If the processes do not train the same fit, or a batch has fewer rows than there are
         processes.
     """
-    with tensor_cores(streams.device):
+    with (
+        tensor_cores(streams.device),
+        threads_that_help(vae, config.batch_size, streams.device),
+    ):
         return _train(
             vae, data, config, objective, streams, on_epoch, checkpoint, fingerprint, processes
         )
