@@ -43,7 +43,7 @@ BASELINES = {
     "logit latents": "logit latents (each rat's own classifier's log-odds), tuned",
     "PCA + Procrustes": "PCA + Procrustes, tuned",
     "multi-set CCA": "multi-set CCA, tuned",
-    "CEBRA": "CEBRA, multi-session, one-hot odor, 2,000 iterations (seeds 20, 21)",
+    "CEBRA": "CEBRA, multi-session, one-hot odor, 2,000 iterations",
     "spike counts": "total spike count of a window",
 }
 MICE = {
