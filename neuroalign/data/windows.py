@@ -20,7 +20,8 @@ def slide_windows(
 ) -> xr.DataTree:
     """Say where the windows of every frame start; the counts are neither copied nor repeated.
 
-    Bins at the end of a frame that no whole window reaches stay unused.
+    Bins at the end of a frame that no whole window reaches stay unused, and nothing is
+    reconstructed or imputed there (NaN): let the step divide the frame less one window.
 
     Parameters
     ----------
