@@ -52,7 +52,7 @@ def evaluate(
     fit_label: Label | None = None,
     cv: int | float | Sequence[Fold] = 0.25,
     simultaneous: bool = False,
-    baselines: Sequence[str] | Literal["all"] = (),
+    baselines: Sequence[str] | Literal["all"] | None = None,
     tune: Mapping[str, Grid] | Literal["baselines"] | None = None,
     classifier: Any = None,
     imputation: bool = True,
@@ -97,7 +97,7 @@ def evaluate(
     simultaneous : bool
         Subjects were recorded together: they share the split, and imputed trials are scored
         against the target's trial of the same id.
-    baselines : sequence of str or "all"
+    baselines : sequence of str or "all", optional
         "spike counts" (the total of a window alone), "raw counts", "PCA", "PCA + Procrustes",
         "multi-set CCA", "SRM" (shared response model), "logit latents" (each subject's own
         classifier's log-odds).
@@ -206,7 +206,7 @@ def evaluate(
         seed=seed,
     )
     say = progress or _silent
-    own = set(methods) - set(BASELINES if baselines == "all" else baselines)
+    own = set(methods) - set(BASELINES if baselines == "all" else baselines or ())
     results, failed = _fit_all(methods, grids, folds, plan, bool(variables), own, n_jobs, say)
     methods = {name: methods[name] for name in results}
     parts = {

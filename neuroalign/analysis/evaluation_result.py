@@ -54,6 +54,17 @@ class Evaluation:
 
     dataset: xr.Dataset
 
+    def __repr__(self) -> str:
+        """Show the headline and the names of the other tables."""
+        said, table = self.dataset.attrs, self.to_frame("headline")
+        asked = f"label {said['label']!r}, {said['protocol']}, {said['folds']} fold(s)"
+        lines = [f"Evaluation of {len(self.models)} method(s), {asked}"]
+        lines += [table.to_string(index=False, float_format=lambda value: f"{value:.3f}")]
+        lines += [f"to_frame: {', '.join(map(repr, self.parts))}; dataset, plot() and save()"]
+        if self.left_out_methods:
+            lines += [f"without scores: {', '.join(map(repr, self.left_out_methods))}"]
+        return "\n".join(lines)
+
     @property
     def models(self) -> list[str]:
         """Names of models and baselines, in the order they were given."""

@@ -20,7 +20,9 @@ Fold = tuple[xr.DataTree, xr.DataTree]
 Models = Any | Mapping[str, Any]
 
 
-def chosen_methods(models: Models, baselines: Sequence[str] | Literal["all"]) -> dict[str, Any]:
+def chosen_methods(
+    models: Models, baselines: Sequence[str] | Literal["all"] | None
+) -> dict[str, Any]:
     """Return models and baselines by name; refuse what cannot be fitted, and names that clash."""
     given = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
     for name, model in given.items():
@@ -29,7 +31,7 @@ def chosen_methods(models: Models, baselines: Sequence[str] | Literal["all"]) ->
                 f"model {name!r} must be an estimator with get_params, fit and transform, got "
                 f"{type(model).__name__}; pass for example SharedLatentModel()."
             )
-    names = list(BASELINES) if baselines == "all" else list(baselines)
+    names = list(BASELINES) if baselines == "all" else list(baselines or ())
     unknown = [name for name in names if name not in BASELINES]
     if unknown or (isinstance(baselines, str) and baselines != "all"):
         raise ParameterError(

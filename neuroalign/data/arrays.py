@@ -50,7 +50,7 @@ def from_arrays(
         Column with onsets (seconds); by default the spec's, else `"onset"`.
     start, stop : str, optional
         Columns with starts and ends of trials (seconds); by default the spec's, else
-        `"start_time"` and `"stop_time"` where they exist.
+        `"start_time"` and `"stop_time"` where they exist, or else `"start"` and `"stop"`.
     labels : list of str, optional
         Columns to carry as labels; by default the spec's, else all other columns.
 

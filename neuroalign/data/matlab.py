@@ -82,7 +82,7 @@ def read_matlab(
         `"onset"`.
     start, stop : str, optional
         Session layout: columns with starts and ends of trials; by default the spec's, else
-        `"start_time"` and `"stop_time"` where they exist.
+        `"start_time"` and `"stop_time"` where they exist, or else `"start"` and `"stop"`.
     labels : list of str, optional
         Columns to carry as labels; by default the spec's, else all others with a value per trial.
 

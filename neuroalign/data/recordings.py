@@ -165,12 +165,11 @@ def _trial_times(session: RawSession, spec: DataSpec) -> tuple[Floats, Floats, F
 
     roles = spec.trials
     onset = seconds(roles.onset or session.onset, "trials.onset")
-    known = session.trials.columns
     start, stop = onset, np.full_like(onset, np.nan)
-    if roles.start or "start_time" in known:
-        start = seconds(roles.start or "start_time", "trials.start")
-    if roles.stop or "stop_time" in known:
-        stop = seconds(roles.stop or "stop_time", "trials.stop")
+    if name := roles.start or _edge(session.trials, "start"):
+        start = seconds(name, "trials.start")
+    if name := roles.stop or _edge(session.trials, "stop"):
+        stop = seconds(name, "trials.stop")
     backwards = int((stop < start).sum())
     if backwards:
         warnings.warn(
@@ -179,6 +178,15 @@ def _trial_times(session: RawSession, spec: DataSpec) -> tuple[Floats, Floats, F
             stacklevel=2,
         )
     return onset, start, stop
+
+
+def _edge(trials: Table, edge: str) -> str | None:
+    """Find the column of trials' starts or stops where nobody named one."""
+    known = trials.columns
+    if f"{edge}_time" in known:
+        return f"{edge}_time"
+    # outside NWB the shorter name is common; text of that name would be something else
+    return edge if edge in known and known[edge].dtype.kind in "if" else None
 
 
 def _with_onset(onset: Floats, where: str, notes: Notes) -> Mask:

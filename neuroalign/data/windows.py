@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroalign.data.binning import DIGITS, count_steps, resolve_seconds
-from neuroalign.errors import DataError, ParameterError
+from neuroalign.errors import DataError, DataWarning, ParameterError
 from neuroalign.schema import map_subjects, validate
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def slide_windows(
 ) -> xr.DataTree:
     """Say where the windows of every frame start; the counts are neither copied nor repeated.
 
-    Bins at the end of a frame that no whole window reaches stay unused, and nothing is
-    reconstructed or imputed there (NaN): let the step divide the frame less one window.
+    Bins that lie in no window stay unused, and nothing is reconstructed or imputed there (NaN):
+    let the step divide the frame less one window.
 
     Parameters
     ----------
@@ -45,6 +46,11 @@ def slide_windows(
     DataError
         If the data are not binned, or time has gaps.
 
+    Warns
+    -----
+    DataWarning
+        If bins lie in no window.
+
     Examples
     --------
     >>> from neuroalign.data.binning import bin_spikes
@@ -56,6 +62,7 @@ def slide_windows(
     array([0.  , 0.05, 0.1 , 0.15])
     """
     validate(binned, "binned", argument="binned")
+    unused: dict[str, str] = {}
 
     def slide(subject: str, data: xr.Dataset) -> xr.Dataset:
         width = float(data.attrs["bin_width"])
@@ -70,12 +77,35 @@ def slide_windows(
                 f"frame of {bins * width:g} s for subject {subject!r}; pass a shorter length."
             )
         starts = first + np.arange(0, bins - lags + 1, hop)
+        idle = _idle_bins(starts - first, lags, bins)
+        if idle:
+            unused[subject] = f"{idle} of the {bins}"
         bare = data.drop_dims("window") if "window" in data.dims else data
         return bare.assign_coords(
             window=("window", np.round(starts * width, DIGITS), {"units": "s"})
         ).assign_attrs(stage="windowed", window_length=seconds, window_step=every)
 
-    return map_subjects(binned, slide)
+    windows = map_subjects(binned, slide)
+    if unused:
+        _warn_unused(unused)
+    return windows
+
+
+def _idle_bins(starts: npt.NDArray[np.int64], lags: int, bins: int) -> int:
+    covered = np.zeros(bins, dtype=bool)
+    covered[(starts[:, None] + np.arange(lags)).ravel()] = True
+    return bins - int(covered.sum())
+
+
+def _warn_unused(unused: dict[str, str]) -> None:
+    listed = ", ".join(f"{count} of {subject!r}" for subject, count in unused.items())
+    warnings.warn(
+        f"bins that lie in no window: {listed}. The model does not see them, and nothing is "
+        "reconstructed or imputed there (NaN); choose a step that divides the frame's length "
+        "less one window, or a shorter frame.",
+        DataWarning,
+        stacklevel=3,
+    )
 
 
 def lags_per_window(dataset: xr.Dataset) -> int:

@@ -128,6 +128,7 @@ def test_baselines_are_those_of_the_list_with_their_defaults(windows: xr.DataTre
     models = {"PCA + Procrustes": ProcrustesPCA(), "raw counts": RawCounts()}
     given = evaluate(windows, models, **asked)
     decoded_alike(named.dataset, given.dataset)
+    assert evaluate(windows, models, baselines=None, **asked).models == given.models
     assert not {"bits_per_spike", "bits_reconstructed"} & set(named.dataset)
 
 

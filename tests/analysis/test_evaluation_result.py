@@ -196,6 +196,16 @@ def test_a_saved_evaluation_is_loaded_as_it_was(
     assert [file.name for file in path.parent.iterdir()] == ["scores.nc"]
 
 
+def test_printed_it_shows_the_headline_and_names_the_tables(full):
+    lines = repr(full).splitlines()
+    assert lines[0].startswith(f"Evaluation of {len(full.models)} method(s), label 'odor'")
+    table = full.to_frame("headline")
+    assert len(lines) == 1 + 1 + len(table) + 1
+    for line, accuracy in zip(lines[2:-1], table["accuracy"], strict=True):
+        assert f"{accuracy:.3f}" in line.split()
+    assert all(repr(part) in lines[-1] for part in full.parts)
+
+
 def test_saving_replaces_what_was_there(
     full: Evaluation, small: Evaluation, tmp_path: Path
 ) -> None:

@@ -465,7 +465,7 @@ def test_a_real_model_is_measured():
     recordings, _ = na.simulate_recordings(
         units={"ada": 16, "bob": 12, "cyd": 14}, trials=60, mean_rate=12, random_state=0
     )
-    windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.1)
+    windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
     train, test = na.split_trials(windows, test_size=0.4, stratify="odor", random_state=0)
     model = na.SharedLatentModel(3, max_epochs=6, batch_size=64, random_state=0, verbose=False)
     with warnings.catch_warnings():

@@ -17,7 +17,7 @@ def recorded() -> tuple[xr.DataTree, xr.DataTree]:
     recordings, _ = na.simulate_recordings(
         units={"ada": 24, "bob": 20, "cyd": 18}, trials=60, mean_rate=12, random_state=0
     )
-    windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.1)
+    windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
     return na.split_trials(windows, stratify="odor", random_state=0)
 
 

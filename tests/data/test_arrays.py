@@ -41,6 +41,17 @@ def test_lists_of_units_are_numbered_and_every_other_column_is_a_label():
     assert "spec" not in data.attrs
 
 
+def test_starts_and_stops_have_two_common_names():
+    given = table().rename(columns={"end": "stop"})
+    given["start"] = given["onset"] - 0.25
+    data = from_arrays({"mitt": example_spikes()}, {"mitt": given})["mitt"].to_dataset()
+    np.testing.assert_array_equal(data["stop"].values, given["stop"])
+    np.testing.assert_array_equal(data["start"].values, given["onset"] - 0.25)
+    given["start"] = "left"
+    data = from_arrays({"mitt": example_spikes()}, {"mitt": given})["mitt"].to_dataset()
+    np.testing.assert_array_equal(data["start"].values, data["onset"].values)
+
+
 def test_columns_are_named_by_arguments():
     trials = table().rename(columns={"onset": "port"})
     tree = from_arrays(

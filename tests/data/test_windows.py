@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroalign.data.windows import lags_per_window, slide_windows, window_starts, window_view
-from neuroalign.errors import DataError, ParameterError
+from neuroalign.errors import DataError, DataWarning, ParameterError
 from neuroalign.schema import build_tree, validate
 
 
@@ -49,7 +50,12 @@ def test_windows_equal_cutting_by_hand(bins, length, step, width):
         with pytest.raises(ParameterError, match="longer than the frame"):
             slide_windows(tree, length=length * width, step=step * width)
         return
-    data = slide_windows(tree, length=length * width, step=step * width)["mitt"].to_dataset()
+    seen = {k + lag for k in range(0, bins - length + 1, step) for lag in range(length)}
+    unused = len(seen) < bins
+    expected = pytest.warns(DataWarning, match="lie in no window") if unused else nullcontext()
+    with expected:
+        windows = slide_windows(tree, length=length * width, step=step * width)
+    data = windows["mitt"].to_dataset()
     counts = data["counts"].values
     by_hand = np.stack(
         [counts[:, :, k : k + length] for k in range(0, bins - length + 1, step)], axis=1
@@ -86,6 +92,16 @@ def test_defaults_come_from_the_spec_and_sliding_anew_replaces_windows():
     assert data["mitt"].sizes["window"] == 11
     again = slide_windows(data, length=0.25, step=0.01)
     assert again["mitt"]["window"].values.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("length", "step", "unused"), [(0.1, 0.04, 3), (0.05, 0.1, 10)])
+def test_bins_that_no_window_reaches_are_named(length, step, unused):
+    with pytest.warns(DataWarning) as caught:
+        slide_windows(binned(), length=length, step=step)
+    assert str(caught[0].message).startswith(
+        f"bins that lie in no window: {unused} of the 25 of 'mitt'. The model does not see them"
+    )
+    assert caught[0].filename == __file__
 
 
 def test_windows_follow_a_selection_of_time_made_before():
