@@ -118,7 +118,9 @@ def imputation(run: RunFolder) -> str:
             "mean rate. *Floor*: read the label from the source, return the target's training average "
             "for it. *Ceiling*: the average of the true label. Imputation at the floor passes on the "
             "label and no more. *Coherence*: how often a classifier of the target's real windows reads "
-            "the source's label from the imputed trial; beside it, the same classifier on real trials."
+            "the source's label from the imputed trial; beside it, the same classifier on real trials. "
+            "All are estimates from these trials: with few of them a score can pass its ceiling, or "
+            "fall below 0, by chance."
         ),
         markdown_table(imputation_table(scores)),
     ]
@@ -130,8 +132,9 @@ def imputation(run: RunFolder) -> str:
         )
     for source, target in run.manifest["impute"]["figures"]:
         caption = (
-            f"Units of {target} with most spikes: averages of its real held-out trials (solid) and "
-            f"imputed from {source} (dashed), smoothed in time."
+            f"The units of {target} with most spikes: averages of its real held-out trials (solid, "
+            f"with their standard error) and imputed from {source} (dashed), both smoothed by a "
+            "Gaussian of 20 ms. Time counts from the start of the analysed frame."
         )
         parts.append(figure(run, f"imputation_{source}_to_{target}", caption))
     return join(parts)

@@ -60,7 +60,9 @@ def _outcome(run: RunFolder) -> list[str]:
     quality = read_table(run, "quality")
     label = label_words(run)
     units, trials = int(quality["units"].sum()), int(quality["trials"].sum())
-    said = [f"{units} units and {trials} trials were read; trials were paired by {label}."]
+    said = [
+        f"{units} units and {trials} trials were kept (below: what was dropped); trials were paired by {label}."
+    ]
     if run.table("scores").exists():
         scores = read_table(run, "scores")
         scores = scores[scores["level"] == "trial"]
@@ -100,8 +102,9 @@ def what_was_read(run: RunFolder) -> str:
         figure(
             run,
             "quality",
-            "Of every subject: one unit's spikes with trials sorted by label, the mean rate of "
-            "all units by label, and how many units have which rate.",
+            "Of every subject: the spikes of its unit with most of them, trials sorted by label; the "
+            "mean rate of all units by label with its standard error; and how many units have which "
+            "rate. Time counts from the start of the analysed frame.",
         )
     )
     return join(parts)
@@ -116,8 +119,9 @@ def _dropped(dropped: pd.DataFrame) -> str:
     table = wide.fillna(0).astype(int).reset_index().rename_axis(columns=None)
     order = ["why", "what", *(name for name in table.columns if name not in {"why", "what"})]
     table = table[order].rename(columns={"why": "dropped or noted because"})
-    return "What was dropped or noted, and why, as counts per subject:\n\n" + markdown_table(
-        table.astype(str)
+    return (
+        "What was dropped or noted, and why, as counts per subject (rules one after the other: what one dropped, the next does not count):\n\n"
+        + markdown_table(table.astype(str))
     )
 
 
@@ -171,7 +175,8 @@ def the_model(run: RunFolder) -> str:
             run,
             "history",
             "The negative objective and its two terms over epochs, in training and on the "
-            "validation trials that were set aside within the training trials.",
+            "validation trials that were set aside within the training trials; dashed, the middle "
+            "half of validation rows, which decides when to stop; right, the alignment.",
         )
     )
     return join(parts)
