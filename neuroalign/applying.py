@@ -124,8 +124,11 @@ class AppliesFit:
             Windowed counts that hold the source.
         source : str or list of str, optional
             Whose trials are encoded; by default every other subject in the data. Several
-            sources must have been recorded together (pairing "trial": each trial is imputed
-            from the sources that have it), or at least have equal trial ids.
+            sources that were recorded together (pairing "trial") say together what each trial
+            holds, from the sources that have it. Recorded apart, the trials are the first
+            source's, and the k-th trial of a label meets the others' k-th, beginning again
+            where there are fewer: this uses the labels of these trials, so the label is
+            not imputed then but given.
         target : str
             Whose units are imputed.
         windows : bool, default=False
@@ -143,7 +146,8 @@ class AppliesFit:
         Raises
         ------
         DataError
-            If a source is missing from the data, or several sources differ in their trials.
+            If a source is missing from the data, or several sources that were recorded apart
+            have no labels to meet by.
         ParameterError
             If source or target are no subjects of the fit, or `combine` is unknown.
         """

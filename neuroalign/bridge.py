@@ -48,6 +48,36 @@ class FittedSubject:
     largest_count: int
 
 
+def check_counts(dataset: xr.Dataset, name: str) -> None:
+    """Refuse what are no spike counts, whatever the likelihood: they are kept as integers.
+
+    Raises
+    ------
+    DataError
+        If a count is not finite, negative or a fraction; the message names the first one.
+    """
+    counts = dataset["counts"]
+    values = counts.values
+    if values.dtype.kind in "ub":
+        return
+    for what, wrong in (
+        ("values that are not finite", ~np.isfinite(values)),
+        ("negative values", values < 0),
+        ("fractions", values != np.round(values)),
+    ):
+        if not wrong.any():
+            continue
+        place = np.unravel_index(int(wrong.argmax()), values.shape)
+        where = dict(zip(counts.dims, place, strict=True))
+        trial = counts["trial"].values[where["trial"]]
+        unit = str(counts["unit"].values[where["unit"]])
+        raise DataError(
+            f"counts must be whole numbers of spikes, but those of subject {name!r} hold {what}: "
+            f"{values[place]:g} in trial {trial} of unit {unit!r}. Count spikes with bin_spikes and "
+            "leave out trials with gaps; rates and calcium signals are no counts."
+        )
+
+
 def counts_tensor(dataset: xr.Dataset, device: torch.device) -> Tensor:
     """Copy counts to the device, time-major: (trial, time, unit), in a small integer type."""
     values = np.asarray(dataset["counts"].transpose("trial", "time", "unit").values)
@@ -142,6 +172,7 @@ def window_source(
     target_counts: bool,
 ) -> WindowSource:
     """Put one subject's counts on the device, ready to have windows gathered."""
+    check_counts(dataset, subject.name)
     return WindowSource(
         counts_tensor(dataset, device),
         torch.from_numpy(window_starts(dataset).astype(np.int64)).to(device),

@@ -14,6 +14,7 @@ import xarray as xr
 
 from neuroalign.bridge import (
     FittedSubject,
+    check_counts,
     encode,
     fit_subject,
     labels_of,
@@ -94,6 +95,8 @@ def prepare_fit(
         If the windows are not what a fit needs.
     """
     geometry = common_geometry(datasets)
+    for name, dataset in datasets.items():
+        check_counts(dataset, name)
     labels, classes = labels_of(datasets, label)
     check_labels(labels, classes, label, settings)
     device = resolve_device(settings["device"])

@@ -15,6 +15,7 @@ from neuroalign.data.windows import window_starts
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.fitted import FittedModel, encode_subject, pair_calibration, pair_rates
 from neuroalign.nn.expectation import average_windows
+from neuroalign.partners import partners, trial_positions
 
 Combine = Literal["precision", "equal"]
 COMBINATIONS: Final[Sequence[str]] = ("precision", "equal")
@@ -36,7 +37,8 @@ def impute_subject(
         The fit.
     sources : mapping subject -> Dataset
         Windowed counts. Recorded together, sources may have different trials; the result has
-        all of them, each from the sources that have it.
+        all of them, each from the sources that have it. Recorded apart, the result has the
+        first source's trials; each meets one trial of its label in every other source.
     target : str
         Whose units are imputed.
     keep_windows : bool
@@ -47,8 +49,8 @@ def impute_subject(
     Raises
     ------
     DataError
-        If sources that were recorded apart do not have the same trials, or windows were left
-        out.
+        If several sources were recorded apart and carry no labels to meet by, or windows were
+        left out.
     ParameterError
         If `combine` is unknown, or asks for precisions where posteriors have no scale.
     """
@@ -58,26 +60,19 @@ def impute_subject(
         )
     combine = "equal" if len(sources) == 1 else combine
     _check_precision(fitted, combine)
-    names = list(sources)
-    trials = _common_trials(fitted, sources)
-    total: Tensor | None = None
-    weight_sum: Tensor | None = None
     for name, dataset in sources.items():
         if name != target:
             _check_windows(fitted, name, window_starts(dataset))
+    layout, positions = _meetings(fitted, sources)
+    total: Tensor | float = 0.0
+    weight_sum: Tensor | float = 0.0
+    for name, dataset in sources.items():
         expected, weight = _from_source(fitted, name, dataset, target, combine)
-        place = torch.from_numpy(np.searchsorted(trials, dataset["trial"].values))
-        if total is None or weight_sum is None:
-            total = expected.new_zeros(len(trials), *expected.shape[1:])
-            weight_sum = expected.new_zeros(len(trials), expected.shape[1], 1, 1)
-        total.index_add_(0, place, weight * expected)
-        weight_sum.index_add_(0, place, weight)
-    assert total is not None
-    assert weight_sum is not None
-    expected = total / weight_sum
-    layout = _layout(sources, trials)
-    order = np.searchsorted(trials, layout["trial"].values)
-    expected = expected[torch.from_numpy(order)]
+        chosen = torch.from_numpy(np.maximum(positions[name], 0))
+        there = torch.from_numpy(positions[name] >= 0).to(weight)[:, None, None, None]
+        total = total + there * weight[chosen] * expected[chosen]
+        weight_sum = weight_sum + there * weight[chosen]
+    expected = torch.as_tensor(total / weight_sum)
     if not keep_windows:
         starts = torch.from_numpy(window_starts(layout))
         expected = average_windows(expected, starts, layout.sizes["time"])
@@ -85,7 +80,7 @@ def impute_subject(
         layout,
         fitted.subjects[target],
         expected.float().numpy(),
-        source_names=names,
+        source_names=list(sources),
         windows=keep_windows,
     )
 
@@ -112,25 +107,23 @@ def _check_precision(fitted: FittedModel, combine: str) -> None:
         )
 
 
-def _common_trials(fitted: FittedModel, sources: Mapping[str, xr.Dataset]) -> np.ndarray:
-    """Return the sorted ids of all trials that are imputed."""
-    trials = [dataset["trial"].values for dataset in sources.values()]
-    if fitted.settings["pairing"] == "trial":
-        return np.unique(np.concatenate(trials))
-    names = list(sources)
-    for name, own in zip(names[1:], trials[1:], strict=True):
-        if not np.array_equal(np.sort(own), np.sort(trials[0])):
-            raise DataError(
-                f"several sources need the same trials, but {names[0]!r} and {name!r} differ in "
-                "their trial ids; impute from one source at a time, or select trials first "
-                '(for subjects recorded together, fit with pairing="trial").'
-            )
-    return np.unique(trials[0])
+def _meetings(
+    fitted: FittedModel, sources: Mapping[str, xr.Dataset]
+) -> tuple[xr.Dataset, dict[str, np.ndarray]]:
+    """Return the trials that are imputed, and for each its position in every source, −1 for none."""
+    first, own = next(iter(sources.items()))
+    if len(sources) == 1:
+        return own, {first: np.arange(own.sizes["trial"])}
+    if fitted.settings["pairing"] != "trial":  # equal ids of trials recorded apart mean nothing
+        return own, partners(fitted, sources, first)
+    layout = _layout(sources)
+    wanted = layout["trial"].values
+    return layout, {name: trial_positions(d, wanted) for name, d in sources.items()}
 
 
-def _layout(sources: Mapping[str, xr.Dataset], trials: np.ndarray) -> xr.Dataset:
+def _layout(sources: Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Return coordinates of all trials: the first source's in its order, then the others'."""
-    pieces, seen = [], np.array([], dtype=trials.dtype)
+    pieces, seen = [], np.array([], dtype=np.int64)
     for dataset in sources.values():
         fresh = ~np.isin(dataset["trial"].values, seen)
         if fresh.any():

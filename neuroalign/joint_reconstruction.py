@@ -15,7 +15,7 @@ from neuroalign.data.windows import window_starts
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.fitted import FittedModel, calibrate, check_geometry, decoded_rates
 from neuroalign.nn.expectation import average_windows
-from neuroalign.schema import label_values
+from neuroalign.partners import partners
 
 
 def reconstruct_jointly(
@@ -65,33 +65,6 @@ def calibrate_joint(fitted: FittedModel, datasets: Mapping[str, xr.Dataset]) -> 
         counts = dataset["counts"].transpose("trial", "time", "unit").values
         rates = _joint_rates(fitted, datasets, target)
         fitted.joint_calibration[target] = calibrate(rates, window_starts(dataset), counts)
-
-
-def partners(
-    fitted: FittedModel, datasets: Mapping[str, xr.Dataset], target: str
-) -> dict[str, np.ndarray]:
-    """Return for each trial of the target the position of every subject's partner, −1 for none.
-
-    Recorded together, a partner has the same trial id. Recorded apart, the k-th trial of a
-    label meets the k-th of that label, beginning again where the partner has fewer.
-    """
-    if fitted.settings["pairing"] == "trial":
-        wanted = datasets[target]["trial"].values
-        found = {}
-        for name, dataset in datasets.items():
-            where = {int(t): i for i, t in enumerate(dataset["trial"].values)}
-            found[name] = np.array([where.get(int(t), -1) for t in wanted], dtype=np.int64)
-        return found
-    labels = {n: label_values(d, fitted.label, subject=n) for n, d in datasets.items()}
-    own = labels[target]
-    found = {name: np.full(len(own), -1, dtype=np.int64) for name in datasets}
-    for value in np.unique(own):
-        mine = np.flatnonzero(own == value)
-        for name, theirs in labels.items():
-            there = np.flatnonzero(theirs == value)
-            if len(there):
-                found[name][mine] = there[np.arange(len(mine)) % len(there)]
-    return found
 
 
 @torch.no_grad()

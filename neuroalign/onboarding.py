@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from neuroalign.bridge import FittedSubject, fit_subject, labels_of
+from neuroalign.bridge import FittedSubject, check_counts, fit_subject, labels_of
 from neuroalign.construction import build_subject
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.finishing import calibrate_pairs, diagnose, training_latents
@@ -60,6 +60,7 @@ def add_subject(
     """Return a fit that has one subject more; see `SharedLatentModel.add_subject`."""
     settings = _settings(fitted, overrides)
     _check(fitted, name, dataset)
+    check_counts(dataset, name)
     labels = _labels(fitted, name, dataset)
     training, validation = hold_out({name: dataset}, {name: labels}, settings, seed)
     check_training(training, settings)

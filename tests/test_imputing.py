@@ -129,18 +129,38 @@ def _mean_of_those_there(
     return np.asarray(total / weight_sum)
 
 
+def _met(data: xr.DataTree, first: str, other: str) -> list[int]:
+    """Return which trial of `other` stands beside each of the first source's: the k-th of its label."""
+    own, theirs = data[first].to_dataset(), data[other].to_dataset()
+    chosen = []
+    for trial, odor in zip(own["trial"].values, own["odor"].values, strict=True):
+        rank = int(((own["odor"] == odor) & (own["trial"] < trial)).sum())
+        alike = np.sort(theirs["trial"].values[theirs["odor"].values == odor])
+        chosen.append(int(alike[rank % len(alike)]))
+    return chosen
+
+
 @pytest.mark.parametrize("combine", ["precision", "equal"])
-def test_sources_recorded_apart_are_averaged(
+def test_sources_recorded_apart_meet_by_label_and_are_averaged(
     apart_model: na.SharedLatentModel, apart: xr.DataTree, combine: str
 ) -> None:
     sources = ["bob", "ada"]
     parts = {n: _expected(apart_model, apart, "eve", source=n, windows=True) for n in sources}
     assert not np.allclose(parts["ada"], parts["bob"], rtol=1e-2)
     weights = None
+    met = {n: _met(apart, "bob", n) for n in sources}
+    assert met["bob"] == list(range(24)) != met["ada"]
+    parts = {n: p.sel(trial=met[n]).assign_coords(trial=np.arange(24)) for n, p in parts.items()}
     if combine == "precision":
-        weights = {n: _precision(apart_model, apart, n) for n in sources}
+        weights = {
+            n: _precision(apart_model, apart, n)
+            .sel(trial=met[n])
+            .assign_coords(trial=np.arange(24))
+            for n in sources
+        }
     both = _expected(apart_model, apart, "eve", source=sources, windows=True, combine=combine)
     assert both.dims == ("trial", "window", "unit", "lag")
+    np.testing.assert_array_equal(both["odor"], apart["bob"]["odor"])
     by_hand = [_mean_of_those_there(parts, weights, trial) for trial in range(24)]
     np.testing.assert_allclose(both, np.stack(by_hand), rtol=1e-5)
     default = _expected(apart_model, apart, "eve", source=sources, windows=True)
@@ -152,7 +172,9 @@ def test_equal_weights_give_the_mean_of_single_sources(
 ) -> None:
     for windows in (True, False):
         parts = [
-            _expected(apart_model, apart, "eve", source=n, windows=windows).to_numpy()
+            _expected(apart_model, apart, "eve", source=n, windows=windows)
+            .sel(trial=_met(apart, "ada", n))
+            .to_numpy()
             for n in ("ada", "bob")
         ]
         both = _expected(
@@ -284,7 +306,7 @@ def test_the_order_of_trials_does_not_matter(
         assert not np.array_equal(found["trial"], reference["trial"])
         found = found.sortby("trial")
         for coordinate in ("trial", "odor"):
-            # recorded apart, labels of equal ids differ; the first source's are kept
+            # recorded apart, the first source's are kept
             np.testing.assert_array_equal(found[coordinate], reference[coordinate])
         np.testing.assert_allclose(found, reference, rtol=1e-4)
 
@@ -302,21 +324,42 @@ def test_precise_sources_count_more(
 
     monkeypatch.setattr(imputing, "encode_subject", sharpened)
     both = _expected(apart_model, apart, "eve", source=["ada", "bob"])
-    np.testing.assert_allclose(both, _expected(apart_model, apart, "eve", source="bob"), rtol=1e-4)
+    alone = _expected(apart_model, apart, "eve", source="bob").sel(trial=_met(apart, "ada", "bob"))
+    np.testing.assert_allclose(both, alone.to_numpy(), rtol=1e-4)
 
 
-def test_subjects_recorded_apart_need_the_same_trials(
+def test_subjects_recorded_apart_need_neither_equal_ids_nor_equally_many_trials(
     apart_model: na.SharedLatentModel, apart: xr.DataTree
 ) -> None:
-    fewer = map_subjects(apart, lambda n, d: d.isel(trial=slice(1, None)) if n == "bob" else d)
-    for source in (["ada", "bob"], None):
-        with pytest.raises(DataError) as caught:
-            apart_model.impute(fewer, source=source, target="eve")
-        assert str(caught.value) == (
-            "several sources need the same trials, but 'ada' and 'bob' differ in their trial ids; "
-            "impute from one source at a time, or select trials first (for subjects recorded "
-            'together, fit with pairing="trial").'
-        )
+    def change(name: str, data: xr.Dataset) -> xr.Dataset:
+        return data.isel(trial=slice(9, None)).assign_coords(trial=np.arange(15) + 700)
+
+    others = map_subjects(apart, lambda n, d: change(n, d) if n == "bob" else d)
+    single = [
+        _expected(apart_model, others, "eve", source=n).sel(trial=_met(others, "ada", n))
+        for n in ("ada", "bob")
+    ]
+    found = _expected(apart_model, others, "eve", combine="equal")  # ada is the first source
+    np.testing.assert_array_equal(found["trial"], apart["ada"]["trial"])
+    np.testing.assert_allclose(found, np.mean(single, axis=0), rtol=1e-5)
+    odor = str(apart["ada"]["odor"].values[0])
+    lacking = map_subjects(
+        apart, lambda n, d: d.isel(trial=d["odor"].values != odor) if n == "bob" else d
+    )
+    found = _expected(apart_model, lacking, "eve", combine="equal")
+    alone = _expected(apart_model, lacking, "eve", source="ada")
+    here = found["odor"].values == odor
+    np.testing.assert_allclose(found[here], alone[here], rtol=1e-5)
+    assert not np.allclose(found[~here], alone[~here], rtol=1e-2)
+
+
+def test_subjects_recorded_apart_meet_by_their_labels_alone(
+    apart_model: na.SharedLatentModel, apart: xr.DataTree
+) -> None:
+    bare = map_subjects(apart, lambda _, d: d.drop_vars("odor"))
+    _expected(apart_model, bare, "eve", source="ada")
+    with pytest.raises(DataError, match="odor"):
+        apart_model.impute(bare, source=["ada", "bob"], target="eve")
 
 
 def test_unknown_ways_to_combine_are_refused(
@@ -341,7 +384,10 @@ def test_points_have_no_precision(apart: xr.DataTree) -> None:
     assert str(caught.value) == (
         'latents of sharing="autoencoder" have no scale to weight sources by; pass combine="equal".'
     )
-    single = [_expected(model, apart, "eve", source=n).to_numpy() for n in ("ada", "bob")]
+    single = [
+        _expected(model, apart, "eve", source=n).sel(trial=_met(apart, "ada", n)).to_numpy()
+        for n in ("ada", "bob")
+    ]
     both = _expected(model, apart, "eve", source=["ada", "bob"], combine="equal")
     np.testing.assert_allclose(both, np.mean(single, axis=0), rtol=1e-5)
 

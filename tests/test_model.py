@@ -267,17 +267,55 @@ def test_windows_are_averaged_back_onto_time(
         )
 
 
-def test_several_sources_are_averaged_and_need_equal_trials(
+@pytest.mark.parametrize("likelihood", ["poisson", "gaussian", "categorical"])
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (0.5, "fractions: 0.5"),
+        (-2.0, "negative values: -2"),
+        (np.nan, "values that are not finite: nan"),
+    ],
+)
+def test_what_are_no_counts_is_refused_and_not_rounded(
+    windows: xr.DataTree, model: na.SharedLatentModel, likelihood: str, value: float, what: str
+) -> None:
+    def spoil(name: str, data: xr.Dataset) -> xr.Dataset:
+        counts = data["counts"].astype(float).copy()
+        if name == "bob":
+            counts[3, 1, 2] = value
+        return data.assign(counts=counts)
+
+    spoilt = map_subjects(windows, spoil)
+    trial, unit = (windows["bob"][axis].values[i] for axis, i in (("trial", 3), ("unit", 1)))
+    expected = (
+        f"counts must be whole numbers of spikes, but those of subject 'bob' hold {what} in "
+        f"trial {trial} of unit {str(unit)!r}. "
+    )
+    fresh = na.SharedLatentModel(2, likelihood=likelihood, random_state=0, verbose=False)
+    for use in (lambda: fresh.fit(spoilt, label="odor"), lambda: model.transform(spoilt)):
+        with pytest.raises(DataError) as caught:
+            use()
+        assert str(caught.value).startswith(expected)
+
+
+def test_whole_numbers_are_counts_whatever_their_type(
     windows: xr.DataTree, model: na.SharedLatentModel
 ) -> None:
-    with pytest.raises(DataError, match="'ada' and 'bob' differ in their trial ids"):
-        model.impute(windows, source=["ada", "bob"], target="eve")
-    same = map_subjects(
-        windows, lambda _, d: d.isel(trial=slice(0, 20)).assign_coords(trial=np.arange(20))
+    real = map_subjects(windows, lambda _, d: d.assign(counts=d["counts"].astype(float)))
+    np.testing.assert_array_equal(
+        model.transform(real)["bob"]["mean"], model.transform(windows)["bob"]["mean"]
     )
-    both = model.impute(same, source=["ada", "bob"], target="eve", combine="equal")
+
+
+def test_several_sources_are_averaged_over_trials_of_a_label(
+    windows: xr.DataTree, model: na.SharedLatentModel
+) -> None:
+    one = map_subjects(windows, lambda _, d: d.isel(trial=d["odor"].values == "B"))
+    shortest = min(d.sizes["trial"] for _, d in iterate_subjects(one))
+    one = map_subjects(one, lambda _, d: d.isel(trial=slice(0, shortest)))
+    both = model.impute(one, source=["ada", "bob"], target="eve", combine="equal")
     single = [
-        model.impute(same, source=s, target="eve")["eve"]["expected"].to_numpy()
+        model.impute(one, source=s, target="eve")["eve"]["expected"].to_numpy()
         for s in ("ada", "bob")
     ]
     np.testing.assert_allclose(both["eve"]["expected"], np.mean(single, axis=0), rtol=1e-5)
