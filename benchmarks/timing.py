@@ -25,7 +25,7 @@ from neuroalign.nn.random import RandomStreams
 from neuroalign.nn.replicates import stack_networks
 from neuroalign.restarts import Training
 from neuroalign.schema import iterate_subjects
-from neuroalign.settings import objective_schedules, training_config
+from neuroalign.settings import objective_schedules, resolved_settings, training_config
 from neuroalign.training.loop import train
 
 RESULTS = Path(__file__).parent / "results"
@@ -103,7 +103,8 @@ def prepared(windows: xr.DataTree, **settings: Any) -> Training:
     """Return what a fit trains and how, ready for `epochs_of`."""
     model = na.SharedLatentModel(**settings)
     datasets = dict(iterate_subjects(windows))
-    return prepare_fit(datasets, LABEL, model.get_params(deep=False), seed=0).training
+    settings = resolved_settings(model.get_params(deep=False))
+    return prepare_fit(datasets, LABEL, settings, seed=0).training
 
 
 def epochs_of(

@@ -292,7 +292,7 @@ def _recording(
 def _provenance(model: SharedLatentModel) -> dict[str, Any]:
     fitted = model.fitted_
     parameters = {k: v for k, v in model.get_params(deep=False).items() if k != "verbose"}
-    parameters["random_state"] = fitted.seed
+    parameters |= {"beta": fitted.settings["beta"], "random_state": fitted.seed}
     return {
         "versions": {
             "neuroalign": __version__,

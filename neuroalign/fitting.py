@@ -35,7 +35,14 @@ from neuroalign.joint_reconstruction import calibrate_joint
 from neuroalign.nn.likelihood_base import Likelihood
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
-from neuroalign.preparation import Label, check_labels, common_geometry, fingerprint, hold_out
+from neuroalign.preparation import (
+    Label,
+    check_labels,
+    check_trials,
+    common_geometry,
+    fingerprint,
+    hold_out,
+)
 from neuroalign.restarts import Start, Training, best_start, train_fit
 from neuroalign.settings import final_options, objective_schedules
 from neuroalign.training.keeping import FitProgress
@@ -99,6 +106,7 @@ def prepare_fit(
         check_counts(dataset, name)
     labels, classes = labels_of(datasets, label)
     check_labels(labels, classes, label, settings)
+    check_trials(datasets, settings)
     device = resolve_device(settings["device"])
     training, validation = hold_out(datasets, labels, settings, seed)
     check_training(training, settings)

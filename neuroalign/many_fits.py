@@ -17,7 +17,7 @@ from neuroalign.model import SharedLatentModel
 from neuroalign.preparation import Label, resolve_label
 from neuroalign.restarts import replicates_that_fit, too_large, train_starts
 from neuroalign.schema import iterate_subjects, validate
-from neuroalign.settings import check_settings, objective_schedules
+from neuroalign.settings import objective_schedules, resolved_settings
 from neuroalign.training.memory import MOST_ON_CPU, MOST_ON_GPU
 from neuroalign.training.processes import Processes, active_processes, working_alone
 
@@ -149,8 +149,7 @@ def _moved(
 def _prepare(
     model: SharedLatentModel, windows: xr.DataTree, label: str | Sequence[str] | None
 ) -> PreparedFit:
-    settings = model.get_params(deep=False)
-    check_settings(settings)
+    settings = resolved_settings(model.get_params(deep=False))
     datasets = dict(iterate_subjects(validate(windows, "windowed", argument="windows")))
     used: Label = resolve_label(datasets, label)
     return prepare_fit(datasets, used, settings, seed=resolve_seed(settings["random_state"]))

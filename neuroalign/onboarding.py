@@ -26,7 +26,7 @@ from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.sharing import SharingOptions
 from neuroalign.preparation import hold_out
 from neuroalign.restarts import Training, best_start, train_fit
-from neuroalign.settings import check_settings
+from neuroalign.settings import resolved_settings
 from neuroalign.training.pairing import FixedRows, ResampledRows, RowPlan
 from neuroalign.training.sets import TrainingSet
 from neuroalign.training.sources import PosteriorSource, Source
@@ -109,8 +109,8 @@ def _settings(fitted: FittedModel, overrides: Mapping[str, Any]) -> dict[str, An
             f"the model as it is; it may change {', '.join(TRAINING_SETTINGS)}."
         )
     settings = {**fitted.settings, **overrides}
-    check_settings({**settings, "reconstruction_weights": None})
-    return settings
+    resolved = resolved_settings({**settings, "reconstruction_weights": None})
+    return {**settings, "beta": resolved["beta"]}
 
 
 def _check(fitted: FittedModel, name: str, dataset: xr.Dataset) -> None:

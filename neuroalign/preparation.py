@@ -131,6 +131,30 @@ def check_labels(
             )
 
 
+def check_trials(datasets: Mapping[str, xr.Dataset], settings: Mapping[str, Any]) -> None:
+    """Refuse subjects recorded together that lack trials of others, unless that is allowed.
+
+    Raises
+    ------
+    DataError
+        If a subject lacks a trial; the message names the first ones.
+    """
+    if settings["pairing"] != "trial" or settings["allow_missing"]:
+        return
+    anywhere = np.unique(np.concatenate([d["trial"].values for d in datasets.values()]))
+    for name, dataset in datasets.items():
+        missing = np.setdiff1d(anywhere, dataset["trial"].values)
+        if missing.size:
+            shown = ", ".join(map(str, missing[:5].tolist())) + (
+                ", ..." if missing.size > 5 else ""
+            )
+            raise DataError(
+                f'pairing="trial" pairs equal trial ids, but {name!r} lacks {missing.size} that '
+                f"other subjects have (ids {shown}); keep the trials that all have "
+                "(select_trials), or pass allow_missing=True."
+            )
+
+
 def hold_out(
     datasets: Mapping[str, xr.Dataset],
     labels: Mapping[str, np.ndarray],

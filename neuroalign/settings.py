@@ -31,7 +31,46 @@ SCHEDULED: Final[Mapping[str, tuple[float, float]]] = {
     "standard_weight": (0.0, 1.0),
     "divergence": (0.0, 1.0),
 }
+# beta that read labels best on validation trials of simulated rats (benchmarks/beta_scale.py):
+# it grows with the nats that the likelihood finds in the same counts
+AUTOMATIC_BETA: Final = 0.3
+GAUSSIAN_BETA: Final[Mapping[str, float]] = {
+    "sqrt-standard": 1.0, "standard": 1.0, "sqrt": 0.1, "none": 0.1,
+}  # fmt: skip
+# the mixture's divergence is bounded by the log of the number of subjects, the pairwise one is not
+MIXTURE_FACTOR: Final = 10.0
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {"weight_decay": (0.0, np.inf)}
+
+
+def automatic_beta(settings: Mapping[str, Any]) -> float:
+    """Return the beta that "auto" stands for with these likelihood, scaling and divergence.
+
+    Examples
+    --------
+    >>> counts = {"likelihood": "poisson", "scaling": "none", "sharing": "poe"}
+    >>> automatic_beta({**counts, "divergence": "pairwise"})
+    0.3
+    """
+    beta = AUTOMATIC_BETA
+    if settings["likelihood"] == "gaussian":
+        beta = GAUSSIAN_BETA[settings["scaling"]]
+    mixture = settings["sharing"] == "mm-vamp" and settings["divergence"] == "mixture"
+    return beta * MIXTURE_FACTOR if mixture else beta
+
+
+def resolved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the model's arguments, and put in what "auto" stands for.
+
+    Raises
+    ------
+    ParameterError
+        If one makes no sense.
+    """
+    check_settings(settings)
+    beta = settings["beta"]
+    if isinstance(beta, str):  # "auto", or the check would have refused it
+        beta = automatic_beta(settings)
+    return {**settings, "beta": beta}
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
@@ -57,7 +96,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             )
     _check_fractions(settings)
     for name in SCHEDULED:
-        schedule_of(name, settings[name])
+        value = settings[name]
+        if not (name == "beta" and isinstance(value, str) and value == "auto"):
+            schedule_of(name, value)
     _check_likelihood(settings)
     _check_weights(settings["reconstruction_weights"])
     for name in ("encoder_hidden", "decoder_hidden"):
@@ -120,9 +161,10 @@ def schedule_of(name: str, value: object) -> Schedule:
             )
         value = DIVERGENCES[value]
     low, high = SCHEDULED[name]
+    automatic = '"auto", ' if name == "beta" else ""
     expected = (
-        f"{name} must be a number from {low:g} to {high:g}, or a list of (epochs, value) such as "
-        "[(0, 0), (20, 0.3)]"
+        f"{name} must be {automatic}a number from {low:g} to {high:g}, or a list of "
+        "(epochs, value) such as [(0, 0), (20, 0.3)]"
     )
     try:
         if isinstance(value, bool | str):

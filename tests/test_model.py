@@ -307,6 +307,24 @@ def test_whole_numbers_are_counts_whatever_their_type(
     )
 
 
+def test_trials_that_a_subject_recorded_together_lacks_must_be_allowed(
+    windows: xr.DataTree,
+) -> None:
+    same = map_subjects(
+        windows, lambda _, d: d.isel(trial=slice(0, 20)).assign_coords(trial=np.arange(20))
+    )
+    gaps = map_subjects(same, lambda n, d: d.isel(trial=slice(3, None)) if n == "bob" else d)
+    settings: dict[str, Any] = {"pairing": "trial", "random_state": 0, "verbose": False}
+    with pytest.raises(DataError) as caught:
+        na.SharedLatentModel(2, **settings).fit(gaps, label="odor")
+    assert str(caught.value) == (
+        "pairing=\"trial\" pairs equal trial ids, but 'bob' lacks 3 that other subjects have "
+        "(ids 0, 1, 2); keep the trials that all have (select_trials), or pass allow_missing=True."
+    )
+    allowed = na.SharedLatentModel(2, **settings, allow_missing=True, max_epochs=1)
+    assert quiet_fit(allowed, gaps, label="odor").subjects_ == list(gaps.children)
+
+
 def test_several_sources_are_averaged_over_trials_of_a_label(
     windows: xr.DataTree, model: na.SharedLatentModel
 ) -> None:
@@ -350,7 +368,7 @@ def test_other_bins_are_refused(model: na.SharedLatentModel, windows: xr.DataTre
     [
         ({"n_latents": 0}, "n_latents must be a positive integer, got 0"),
         ({"sharing": "none"}, "sharing must be one of 'mm-vamp', .*; got 'none'"),
-        ({"beta": -1}, "beta must be a number from 0 to inf, or a list .*; got -1"),
+        ({"beta": -1}, 'beta must be "auto", a number from 0 to inf, or a list .*; got -1'),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"encoder_hidden": (0,)}, 'encoder_hidden must be "input" or a list of positive widths'),
         ({"decoder_hidden": 5}, 'decoder_hidden must be "input" or a list .*, got 5'),

@@ -345,6 +345,14 @@ def test_a_seed_gives_one_joining(model: na.SharedLatentModel, train: xr.DataTre
 
 
 @pytest.mark.usefixtures("few_steps")
+def test_the_label_of_the_fit_may_be_said_again(
+    model: na.SharedLatentModel, train: xr.DataTree
+) -> None:
+    windows = _only(train, "eve")
+    said, unsaid = (_join(model, windows, max_epochs=1, **k) for k in ({"label": "odor"}, {}))
+    _assert_equal_trees(said.transform(windows), unsaid.transform(windows))
+
+
 def test_settings_of_the_joining_stay_with_the_joining(
     model: na.SharedLatentModel, train: xr.DataTree
 ) -> None:
@@ -475,6 +483,14 @@ CHANGEABLE = (
             ),
         ),
         (("eve",), {"max_epochs": 0}, "max_epochs must be a positive integer, got 0."),
+        (
+            ("eve",),
+            {"label": "correct"},
+            (
+                "the trials of this fit were paired by 'odor', so a new subject's are too; got "
+                "label='correct'."
+            ),
+        ),
     ],
 )
 def test_refusals_say_what_would_be_right(

@@ -24,6 +24,7 @@ from neuroalign.schema import build_tree, map_subjects
 from neuroalign.settings import (
     check_settings,
     objective_schedules,
+    resolved_settings,
     schedule_of,
     training_config,
 )
@@ -76,11 +77,10 @@ def windows() -> xr.DataTree:
     return na.slide_windows(binned, length=0.1, step=0.05)
 
 
-BETA = (
-    "beta must be a number from 0 to inf, or a list of (epochs, value) such as [(0, 0), (20, 0.3)]"
-)
-WEIGHT = BETA.replace("beta", "standard_weight").replace("inf", "1")
-SHARE = BETA.replace("beta", "divergence").replace("inf", "1")
+NUMBER = "a number from 0 to inf, or a list of (epochs, value) such as [(0, 0), (20, 0.3)]"
+BETA = f'beta must be "auto", {NUMBER}'
+WEIGHT = f"standard_weight must be {NUMBER}".replace("inf", "1")
+SHARE = f"divergence must be {NUMBER}".replace("inf", "1")
 POINTS = "the points' epochs must rise from 0 or later"
 PAIR = "a point is a pair of epochs done and value"
 FINITE = "epochs and values must be finite"
@@ -334,3 +334,27 @@ def test_subsets_of_more_than_ten_subjects_are_refused(windows: xr.DataTree) -> 
         "odor",
         na.SharedLatentModel(sharing="mopoe").get_params(deep=False),
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "beta"),
+    [
+        ({}, 0.3),
+        ({"likelihood": "negative-binomial", "scaling": "none"}, 0.3),
+        ({"likelihood": "gaussian"}, 1.0),
+        ({"likelihood": "gaussian", "scaling": "standard"}, 1.0),
+        ({"likelihood": "gaussian", "scaling": "none"}, 0.1),
+        ({"divergence": "mixture"}, 3.0),
+        ({"divergence": "mixture", "sharing": "poe"}, 0.3),  # which has no mixture
+        ({"beta": 0.7, "likelihood": "gaussian"}, 0.7),
+        ({"beta": [(0, 0), (5, 2)]}, [(0, 0), (5, 2)]),
+    ],
+)
+def test_the_automatic_beta_goes_with_likelihood_scaling_and_divergence(
+    given: dict[str, Any], beta: object
+) -> None:
+    asked = na.SharedLatentModel(2, **given).get_params(deep=False)
+    assert resolved_settings(asked)["beta"] == beta
+    assert {k: v for k, v in resolved_settings(asked).items() if k != "beta"} == {
+        k: v for k, v in asked.items() if k != "beta"
+    }

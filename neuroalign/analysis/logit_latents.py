@@ -95,7 +95,7 @@ class LogitLatents(WindowBaseline):
     --------
     >>> import neuroalign as na
     >>> recordings, _ = na.simulate_recordings(units={"ada": 8, "bob": 6}, trials=24, mean_rate=9)
-    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.15)
+    >>> windows = na.slide_windows(na.bin_spikes(na.keep_spec_trials(recordings)), step=0.05)
     >>> train, test = na.split_trials(windows, stratify="odor", random_state=0)
     >>> latents = LogitLatents(n_folds=2).fit(train, label="odor").transform(test)
     >>> [str(name) for name in latents["bob"]["latent"].values]

@@ -49,10 +49,14 @@ def manifest_of(request: EvaluationRequest | SweepRequest, study: Study) -> dict
 
 def model_settings(model: Any) -> dict[str, Any]:
     """Return a model's arguments that decide its results, as JSON can hold them."""
+    from neuroalign.analysis.fitting_many import is_ours
     from neuroalign.preparation import plain
+    from neuroalign.settings import resolved_settings
 
     ours = {"verbose", "random_state", "device"}
     settings = model.get_params(deep=False)
+    if is_ours(model):
+        settings = resolved_settings(settings)
     kept = {name: value for name, value in settings.items() if name not in ours}
     written: dict[str, Any] = json.loads(json.dumps(kept, default=plain))
     return written

@@ -207,7 +207,7 @@ def _labelled_latents(model: SharedLatentModel, inputs: FitInputs) -> xr.DataTre
 
 
 def _describe(model: SharedLatentModel) -> dict[str, Any]:
-    plain = model.get_params(deep=False)
+    plain = {**model.get_params(deep=False), "beta": model.fitted_.settings["beta"]}
     settings = {name: value for name, value in plain.items() if name != "verbose"}
     return {
         "summary": model.summary(),

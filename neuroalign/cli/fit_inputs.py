@@ -190,6 +190,7 @@ def prepare_inputs(request: FitRequest) -> FitInputs:
         test_size=request.test_size,
         stratify=label,
         simultaneous=model.pairing == "trial",
+        allow_missing=model.allow_missing,
         random_state=request.seed,
     )
     return FitInputs(spec, windows, train, test, report, label, model, seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,7 @@ def split_trials(
     test_size: TestSize = 0.25,
     stratify: Label | None = None,
     simultaneous: bool = False,
+    allow_missing: bool = False,
     random_state: RandomState = None,
 ) -> tuple[xr.DataTree, xr.DataTree]:
     """Split every subject's trials into training and test trials.
@@ -65,6 +67,9 @@ def split_trials(
     simultaneous : bool, default=False
         Subjects were recorded together: all must have the same trial ids, and the same trials
         go to the test side for all of them.
+    allow_missing : bool, default=False
+        Whether simultaneous subjects may lack trials that others have; `test_size` then
+        counts the trials that any of them has.
     random_state : int, Generator or None
         Seed.
 
@@ -90,10 +95,15 @@ def split_trials(
     """
     check_trial_tree(tree)
     seed = resolve_seed(random_state)
-    strata = _strata(tree, stratify, simultaneous=simultaneous)
-    sizes = {name: _test_count(test_size, name, len(strata[name])) for name in subjects_of(tree)}
+    strata = _strata(tree, stratify, same=simultaneous and not allow_missing)
     _warn_singles(strata, stratify, "they go to training")
     masks: dict[str, BoolArray] = {}
+    if simultaneous and allow_missing:
+        shared = _of_any(tree, strata)
+        size = _test_count(test_size, shared.subject, len(shared.ids))
+        chosen = choose_test(shared.strata, size, named_generator(seed, "split", ""))
+        return _sides(tree, _each_own(tree, shared.ids[chosen]))
+    sizes = {name: _test_count(test_size, name, len(strata[name])) for name in subjects_of(tree)}
     for name, values in strata.items():
         stream = named_generator(seed, "split", "" if simultaneous else name)
         masks[name] = choose_test(values, sizes[name], stream)
@@ -106,6 +116,7 @@ def kfold_trials(
     n_splits: int = 5,
     stratify: Label | None = None,
     simultaneous: bool = False,
+    allow_missing: bool = False,
     random_state: RandomState = None,
 ) -> Iterator[tuple[xr.DataTree, xr.DataTree]]:
     """Yield splits in which every trial of every subject is a test trial exactly once.
@@ -120,6 +131,8 @@ def kfold_trials(
         Trial label, or labels whose combination, is to be divided evenly over the folds.
     simultaneous : bool, default=False
         Subjects were recorded together and share their folds, as in `split_trials`.
+    allow_missing : bool, default=False
+        Whether simultaneous subjects may lack trials that others have.
     random_state : int, Generator or None
         Seed.
 
@@ -147,7 +160,7 @@ def kfold_trials(
     if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:
         raise ParameterError(f"n_splits must be a whole number of at least 2, got {n_splits!r}.")
     seed = resolve_seed(random_state)
-    strata = _strata(tree, stratify, simultaneous=simultaneous)
+    strata = _strata(tree, stratify, same=simultaneous and not allow_missing)
     for name, values in strata.items():
         if len(values) < n_splits:
             raise ParameterError(
@@ -155,6 +168,13 @@ def kfold_trials(
                 f"{name!r}; ask for fewer folds."
             )
     _warn_singles(strata, stratify, "the fold that tests such a trial cannot train on its value")
+    if simultaneous and allow_missing:
+        shared = _of_any(tree, strata)
+        fold_of = assign_folds(shared.strata, int(n_splits), named_generator(seed, "folds", ""))
+        return (
+            _sides(tree, _each_own(tree, shared.ids[fold_of == number]))
+            for number in range(int(n_splits))
+        )
     folds: dict[str, IntArray] = {}
     for name, values in strata.items():
         stream = named_generator(seed, "folds", "" if simultaneous else name)
@@ -193,7 +213,7 @@ def assert_disjoint(train: xr.DataTree, test: xr.DataTree) -> None:
 
 
 def _strata(
-    tree: xr.DataTree, stratify: Label | None, *, simultaneous: bool
+    tree: xr.DataTree, stratify: Label | None, *, same: bool
 ) -> dict[str, npt.NDArray[Any]]:
     """Return what every subject's trials are divided by; without labels, all are of one kind."""
     strata: dict[str, npt.NDArray[Any]] = {}
@@ -206,14 +226,54 @@ def _strata(
             else label_values(data, label_names(stratify), subject=name)
         )
     first = subjects_of(tree)[0]
-    for name in subjects_of(tree) if simultaneous else []:
+    for name in subjects_of(tree) if same else []:
         for what, found in (("trial ids", trials), ("labels", strata)):
             if not np.array_equal(found[name], found[first]):
                 raise DataError(
                     f"simultaneous=True expects the same {what} in the same order for all "
-                    f"subjects, got others for {name!r} than for {first!r}."
+                    f"subjects, got others for {name!r} than for {first!r}; where subjects lack "
+                    "trials that others have, pass allow_missing=True."
                 )
     return strata
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Trials of subjects recorded together, those that any subject has, by id."""
+
+    ids: IntArray
+    strata: npt.NDArray[Any]
+    subject: str  # the first one, for messages
+
+
+def _of_any(tree: xr.DataTree, strata: Mapping[str, npt.NDArray[Any]]) -> _Shared:
+    """Collect the trials that any subject has; those of one id must have one label."""
+    first = subjects_of(tree)[0]
+    known: dict[int, Any] = {}
+    for name, data in iterate_subjects(tree):
+        for trial, value in zip(data["trial"].values.tolist(), strata[name], strict=True):
+            if known.setdefault(trial, value) != value:
+                raise DataError(
+                    f"simultaneous=True expects trials of one id to have one label, got {str(value)!r} "
+                    f"for trial {trial} of {name!r} and {str(known[trial])!r} before; are these "
+                    "subjects recorded together?"
+                )
+    ids = np.array(sorted(known), dtype=np.int64)
+    return _Shared(ids, np.array([known[trial] for trial in ids.tolist()]), first)
+
+
+def _each_own(tree: xr.DataTree, chosen: IntArray) -> dict[str, BoolArray]:
+    """Return every subject's mask of the chosen trials; each needs some on both sides."""
+    masks = {}
+    for name, data in iterate_subjects(tree):
+        masks[name] = np.isin(data["trial"].values, chosen)
+        if masks[name].all() or not masks[name].any():
+            raise ParameterError(
+                f"both sides need at least one trial, but subject {name!r} has "
+                f"{'only' if masks[name].all() else 'no'} test trials; choose another test_size, "
+                "fewer folds or another random_state."
+            )
+    return masks
 
 
 def _test_count(test_size: TestSize, subject: str, trials: int) -> int:

@@ -468,7 +468,7 @@ def test_parameters_of_shared_latent_models_are_checked_before_any_fit(
 ) -> None:
     log = Log()
     models = {"code": CodeModel(log=log), "ours": SharedLatentModel(2, beta=-1.0)}
-    with pytest.raises(ParameterError, match=r"^beta must be a number .* got -1\.0\.$"):
+    with pytest.raises(ParameterError, match=r"^beta must be .* got -1\.0\.$"):
         evaluate(windows, models, label="odor", **QUICK)
     models["ours"] = SharedLatentModel(2)
     with pytest.raises(ParameterError, match=r"^dropout must be at least 0 and below 1, got 2\.$"):

@@ -363,7 +363,7 @@ def test_arguments_are_checked_before_anything_is_read(tmp_path):
         "--tune does not take 'random_state'; use --seed."
     )
     assert refuse(*words, "--tune", "beta=0.1,-1") == (
-        "beta must be a number from 0 to inf, or a list of (epochs, value) such as [(0, 0), "
+        'beta must be "auto", a number from 0 to inf, or a list of (epochs, value) such as [(0, 0), '
         "(20, 0.3)]; got -1."
     )
     assert refuse(*words, "--tune", "beta=0.1,1", "--set", "beta=0.3") == (

@@ -178,6 +178,54 @@ def test_simultaneous_subjects_share_their_split(tree):
         split_trials(relabelled, stratify="odor", simultaneous=True)
 
 
+def test_simultaneous_subjects_may_lack_trials_if_told():
+    odors = list("ABCD") * 10
+    complete = {name: subject(odors, name=name) for name in ("mitt", "stella", "barat")}
+    some = build_tree(
+        {
+            "mitt": complete["mitt"].isel(trial=slice(0, 30)),
+            "stella": complete["stella"].isel(trial=np.r_[39:7:-1]),
+            "barat": complete["barat"].isel(trial=[0, 1, 2, 3, 35, 36, 37, 38]),
+        }
+    )
+    with pytest.raises(DataError, match="pass allow_missing=True"):
+        split_trials(some, simultaneous=True)
+    asked = {"stratify": "odor", "simultaneous": True, "allow_missing": True}
+    train, test = split_trials(some, **asked, random_state=0)
+    tested = set().union(*(ids(test, name) for name in complete))
+    for name in complete:
+        own = set(some[name]["trial"].values.tolist())
+        assert ids(test, name) == own & tested
+        assert ids(train, name) == own - tested
+    assert len(tested) == 10  # a quarter of the 40 trials that any of them has
+    labels = dict(zip(complete["mitt"]["trial"].values.tolist(), odors, strict=True))
+    assert {[labels[trial] for trial in tested].count(odor) for odor in "ABCD"} == {2, 3}
+    seen = []
+    for _, part in kfold_trials(some, n_splits=4, **asked, random_state=1):
+        seen.append(set().union(*(ids(part, name) for name in complete)))
+    assert set().union(*seen) == set(labels)
+    assert sum(map(len, seen)) == 40
+    # whoever lacks nothing is split as without the permission
+    whole = build_tree(complete)
+    told, untold = (
+        split_trials(whole, simultaneous=True, allow_missing=allowed, random_state=3)[1]
+        for allowed in (True, False)
+    )
+    assert ids(told, "mitt") == ids(untold, "mitt")
+
+
+def test_simultaneous_subjects_with_gaps_must_agree_and_be_on_both_sides():
+    relabelled = build_tree({"mitt": subject(["A", "B"] * 4), "stella": subject(["B", "A"] * 4)})
+    asked = {"simultaneous": True, "allow_missing": True, "random_state": 0}
+    with pytest.raises(DataError, match="trials of one id to have one label, got 'B' for trial"):
+        split_trials(relabelled, stratify="odor", **asked)
+    lone = build_tree(
+        {"mitt": subject(list("AB") * 10), "stella": subject(["A"]).isel(trial=slice(0, 1))}
+    )
+    with pytest.raises(ParameterError, match=r"subject 'stella' has (only|no) test trials"):
+        split_trials(lone, **asked)
+
+
 def test_folds_test_every_trial_once(tree):
     folds = list(kfold_trials(tree, n_splits=5, stratify="odor", random_state=0))
     assert len(folds) == 5
