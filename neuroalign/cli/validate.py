@@ -89,6 +89,18 @@ def validate_command(
             "--judge-images", min=1, help="Images that judges see while they learn; trained anew."
         ),
     ] = None,
+    divergence: Annotated[
+        str | None,
+        typer.Option("--divergence", metavar="pairwise|mixture", help="Of mm-vamp."),
+    ] = None,
+    standard_weight_epochs: Annotated[
+        float | None,
+        typer.Option(
+            "--standard-weight-epochs",
+            min=0,
+            help="Epochs over which mm-vamp's term to N(0, I) falls from weight 1 to 0.",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -117,6 +129,8 @@ def validate_command(
         train_rows=train_rows,
         redraw=redraw,
         judge_images=judge_images,
+        divergence=divergence,
+        standard_weight_epochs=standard_weight_epochs,
     )
     numbers: dict[str, Any] = {} if test_rows is None else {"n_test": test_rows}
     if benchmark is Name.polymnist:

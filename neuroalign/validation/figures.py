@@ -230,6 +230,11 @@ def tradeoff_figure(fits: pd.DataFrame, *, chance: float, score: str) -> Figure:
 
 
 def pairs(benchmark: Benchmark) -> Sequence[tuple[Any, Any]]:
-    """Return source and target of the sheets: the first into the others, and back to the first."""
+    """Return source and target of the sheets: the first into the others, back, and into itself.
+
+    Into itself where it is the only one of its kind, as the images of CelebA are.
+    """
     names = [modality.name for modality in benchmark.modalities]
-    return [(names[0], other) for other in names[1:]] + [(names[-1], names[0])]
+    kinds = [modality.kind for modality in benchmark.modalities]
+    chosen = [(names[0], other) for other in names[1:]] + [(names[-1], names[0])]
+    return chosen + ([(names[0], names[0])] if kinds.count(kinds[0]) == 1 else [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 
 from neuroalign.cli import app
 from neuroalign.cli.validate import _jobs
+from neuroalign.validation.drawn_faces import MARKER, draw_faces
 
 TINY = [
     *("--methods", "independent,mm-vamp", "--betas", "0.5", "--epochs", "1", "--latents", "2"),
@@ -80,6 +83,7 @@ def test_a_folder_of_other_settings_is_refused(report: tuple[Path, Result]) -> N
         (["--mnist-dir", "a", "--backgrounds", "b", "--polymnist-dir", "c"], "not both"),
         (["--methods", "vampire"], "unknown method 'vampire'; choose from "),
         (["--betas", "much"], "--betas expects numbers such as 0.5,1,2, got 'much'"),
+        (["--divergence", "much"], 'divergence must be "pairwise" or "mixture", got '),
         (["--jobs", "0", "--epochs", "1"], "--jobs must be a number of processes"),
     ],
 )
@@ -88,6 +92,57 @@ def test_wrong_words_end_in_one_line(tmp_path: Path, words: list[str], message: 
     assert said.exit_code == 2
     assert message in said.stderr
     assert not (tmp_path / "out").exists()
+
+
+TINY_FACES = [
+    *("--methods", "mm-vamp", "--betas", "0.5", "--epochs", "1", "--latents", "2", "--jobs", "1"),
+    *("--train-rows", "40", "--judge-images", "40"),
+]
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder as CelebA is distributed, which its marker would say it is not."""
+    folder = tmp_path_factory.mktemp("celeba") / "faces"
+    drawn = draw_faces(folder, n_train=40, n_validation=30, n_test=30, n_jobs=1)
+    (drawn / MARKER).unlink()
+    return drawn
+
+
+@pytest.mark.slow
+def test_a_folder_laid_out_as_celeba_ends_in_a_report(faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = invoke("celeba", "--celeba-dir", faces, "--out", out, *TINY_FACES)
+    assert said.exit_code == 0, said.output
+    assert said.stdout.startswith("CelebA: ")
+    assert set(pd.read_csv(out / "scores.csv")["measure"]) >= {"latent", "latent attribute"}
+    sheets = {path.stem for path in out.glob("*_to_*.png")}
+    assert sheets == {"image_to_text", "text_to_image", "image_to_image"}
+
+
+@pytest.mark.slow
+def test_the_scripts_take_the_presets_of_the_paper(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "paper"
+    script = Path(__file__).parents[2] / "benchmarks" / "reproduce_celeba.py"
+    words = ["--celeba-dir", faces, "--out", out, "--preset", "quick", "--seeds", 1, *TINY_FACES]
+    monkeypatch.setattr(sys, "argv", [str(script), *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 0
+    assert set(pd.read_csv(out / "scores.csv")["seed"]) == {1}
+
+
+@pytest.mark.slow
+def test_the_divergence_and_the_annealed_weight_can_be_chosen(tmp_path: Path) -> None:
+    out = tmp_path / "annealed"
+    chosen = ["--divergence", "mixture", "--standard-weight-epochs", 1]
+    alone = [word.replace("independent,", "") for word in TINY]
+    assert invoke("polymnist", "--views", 2, "--out", out, *alone, *chosen).exit_code == 0
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert "divergence mixture" in page
+    assert "standard_weight_epochs 1" in page
 
 
 def test_fits_run_side_by_side_on_cpus_unless_told_otherwise() -> None:
