@@ -3,9 +3,11 @@
     python benchmarks/bench_validation.py [--device cpu|cuda] [--rows 2048] [--repeats 3]
 
 Three views of random bytes in PolyMNIST's shape, the networks and the objective of the "quick"
-preset (`--wide` for the paper's). In one run, one after the other, medians of `repeats`:
+preset (`--wide` for the paper's), without clipped gradients and averaged weights, which the other
+arms do not have. In one run, one after the other, medians of `repeats`:
 
 * an epoch of `neuroalign.training.loop.train`;
+* the same with clipped gradients and averaged weights, as the "quick" preset has them;
 * its arithmetic alone: forward, backward and optimiser on one batch that lies on the device
   already, as many steps as the epoch has; what the epoch takes beyond that is overhead;
 * a plain loop over a torch DataLoader (0 and 2 workers, tensors ready in memory, whole batches
@@ -23,6 +25,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +67,9 @@ def main(device: str, rows: int, repeats: int, *, wide: bool) -> None:
     torch.set_num_threads(1)
     where = torch.device(device)
     shape = {"image_filters": (64, 128, 256), "stem_stride": 1, "n_latents": 512} if wide else {}
-    one = StudySettings(epochs=1, **shape)
+    plain = {"gradient_clip": None, "weight_averaging": 0.0}
+    one = StudySettings(epochs=1, **shape, **plain)
+    careful = StudySettings(epochs=1, **shape)
     benchmark = data(rows)
     batch = one.batch_size
     steps = rows // batch
@@ -104,21 +109,23 @@ def main(device: str, rows: int, repeats: int, *, wide: bool) -> None:
     works: dict[str, Callable[[], object]] = {
         "arithmetic": arithmetic,
         "neuroalign": lambda: fit(benchmark, one, KEY, device=where),
+        "neuroalign, clipped and averaged": lambda: fit(benchmark, careful, KEY, device=where),
         **{name: (lambda it=it: loader_epoch(it)) for name, it in loaders.items()},
     }
     for work in works.values():  # warm up
         work()
     # a fit also builds networks and evaluates the kept weights once: taken out by two epochs
-    two = StudySettings(epochs=2, **shape)
-    works["neuroalign, two epochs"] = lambda: fit(benchmark, two, KEY, device=where)
+    names = {"neuroalign": one, "neuroalign, clipped and averaged": careful}
+    for name, settings in names.items():
+        twice = replace(settings, epochs=2)
+        works[f"{name}, two epochs"] = lambda twice=twice: fit(benchmark, twice, KEY, device=where)
     seconds = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
             seconds[name].append(timed(work, where))
-    pairs = zip(seconds["neuroalign, two epochs"], seconds["neuroalign"], strict=True)
-    seconds["neuroalign"] = [double - single for double, single in pairs]
-    del seconds["neuroalign, two epochs"]
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+    for name in names:
+        pairs = zip(seconds.pop(f"{name}, two epochs"), seconds[name], strict=True)
+        seconds[name] = [double - single for double, single in pairs]
     result = {
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "one CPU thread",
         "torch": torch.__version__,
@@ -126,21 +133,27 @@ def main(device: str, rows: int, repeats: int, *, wide: bool) -> None:
         "rows": rows,
         "batch": batch,
         "networks": "paper" if wide else "quick",
-        "overhead_share": 1.0 - median["arithmetic"] / median["neuroalign"],
-        "images_per_second_over_ours": {
-            name: median["neuroalign"] / value for name, value in median.items()
-        },
-        "spread": {
-            name: [min(v) / median[name], max(v) / median[name]] for name, v in seconds.items()
-        },
+        **compared(seconds),
     }
     if where.type == "cuda":
         result["images_per_second"] = {
-            name: len(VIEWS) * rows / value for name, value in median.items()
+            name: len(VIEWS) * rows / statistics.median(values) for name, values in seconds.items()
         }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "bench_validation.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+
+
+def compared(seconds: dict[str, list[float]]) -> dict[str, object]:
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    ours = median["neuroalign"]
+    return {
+        "overhead_share": 1.0 - median["arithmetic"] / ours,
+        "images_per_second_over_ours": {name: ours / value for name, value in median.items()},
+        "spread": {
+            name: [min(v) / median[name], max(v) / median[name]] for name, v in seconds.items()
+        },
+    }
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ PRESETS: Final[dict[str, dict[str, StudySettings]]] = {
             image_filters=(64, 128, 256), epochs=500, batch_size=256, learning_rate=5e-4, **_WIDE,
         ),
         "code": StudySettings(
-            betas=_POWERS_POLYMNIST, seeds=tuple(range(5)), n_latents=512,
+            betas=_POWERS_POLYMNIST[1:], seeds=tuple(range(5)), n_latents=512,
             image_filters=(64, 128, 256), epochs=500, batch_size=128, learning_rate=5e-4,
             standard_weight_epochs=320.0, **_WIDE,
         ),
