@@ -94,18 +94,7 @@ def main(device: str, rows: int, repeats: int, *, wide: bool) -> None:
         for images in loader:
             step([x.to(where, non_blocking=True).float().div_(255).unsqueeze(0) for x in images])
 
-    def loader(workers: int) -> DataLoader[tuple[torch.Tensor, ...]]:
-        return DataLoader(
-            TensorDataset(*tensors),
-            batch_size=batch,
-            shuffle=True,
-            drop_last=True,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=where.type == "cuda",
-        )
-
-    loaders = {f"DataLoader, {n} workers": loader(n) for n in (0, 2)}
+    loaders = {f"DataLoader, {n} workers": loader(tensors, batch, n, where) for n in (0, 2)}
     works: dict[str, Callable[[], object]] = {
         "arithmetic": arithmetic,
         "neuroalign": lambda: fit(benchmark, one, KEY, device=where),
@@ -142,6 +131,20 @@ def main(device: str, rows: int, repeats: int, *, wide: bool) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "bench_validation.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+
+
+def loader(
+    tensors: list[torch.Tensor], batch: int, workers: int, where: torch.device
+) -> DataLoader[tuple[torch.Tensor, ...]]:
+    return DataLoader(
+        TensorDataset(*tensors),
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=where.type == "cuda",
+    )
 
 
 def compared(seconds: dict[str, list[float]]) -> dict[str, object]:
