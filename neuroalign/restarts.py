@@ -237,7 +237,8 @@ def _train_piece(
 
         def show(epoch: int, row: HistoryRow) -> None:
             bar.update(epoch - bar.n)
-            shown = "validation_objective" if "validation_objective" in row else "objective"
+            # the score decides when to stop, so it is what tells whether the fit still gets better
+            shown = "validation_score" if "validation_score" in row else "objective"
             bar.set_postfix({shown.replace("_", " "): f"{row[shown]:.4g}"})
 
         try:

@@ -132,9 +132,9 @@ def run_export(
         sources=files,
         overwrite=overwrite,
     )
-    _report(run, pairs)
     for path in paths.values():
         say(f"wrote {path}")
+    _report(run, pairs)
     return paths
 
 
@@ -177,11 +177,14 @@ def _scores(run: RunFolder) -> xr.Dataset | None:
 def _report(run: RunFolder, pairs: list[tuple[str, str]]) -> None:
     """Say what went into the files, and how to get what did not."""
     if run.array("scores").exists():
-        say("with latents of all trials, and decoded labels of held-out trials")
+        say("every file holds latents of all trials, and decoded labels of held-out trials")
     else:
-        say(f"with latents of all trials; for decoded labels, run `neuroalign decode {run.path}`")
+        say(
+            "every file holds latents of all trials; for decoded labels, run "
+            f"`neuroalign decode {run.path}`"
+        )
     if pairs:
         shown = ", ".join(f"{target}'s in the file of {source}" for source, target in pairs)
-        say(f"with activity imputed from a subject's trials, beside its latents: {shown}")
+        say(f"imputed activity lies beside the latents it was imputed from: {shown}")
     else:
-        say("without imputed activity; name a --source or a --target for it")
+        say("no file holds imputed activity; name a --source or a --target for it")

@@ -91,7 +91,7 @@ def test_a_bare_run_gives_latents_of_all_trials(
     before = hashes(recordings_folder)
     output = succeed("export", fitted.path, "--out", tmp_path)
     assert "run `neuroalign decode" in output
-    assert "without imputed activity; name a --source or a --target" in output
+    assert "no file holds imputed activity; name a --source or a --target" in output
     latents = na.load_tree(fitted.latents)
     for subject in ("mitt", "stella"):
         results = read(tmp_path, subject)
@@ -109,7 +109,7 @@ def test_a_run_that_was_decoded_and_imputed_gives_all_of_it(run: RunFolder) -> N
     succeed("impute", run.path, "--source", "stella", "--target", "mitt")
     output = succeed("export", run.path)
     assert "decoded labels of held-out trials" in output
-    assert "beside its latents: mitt's in the file of stella" in output
+    assert "imputed from: mitt's in the file of stella" in output
     results = read(run.path / "nwb_results", "stella")
     held_out = na.load_tree(run.array("imputed_stella_to_mitt"))["mitt"].to_dataset()
     found = results.imputed["imputed_mitt_from_stella"]
