@@ -60,9 +60,8 @@ def _outcome(run: RunFolder) -> list[str]:
     quality = read_table(run, "quality")
     label = label_words(run)
     units, trials = int(quality["units"].sum()), int(quality["trials"].sum())
-    said = [
-        f"{units} units and {trials} trials were kept (below: what was dropped); trials were paired by {label}."
-    ]
+    kept = f"{units} units and {trials} trials were kept (below: what was dropped)"
+    said = [f"{kept}; trials were paired by {label}."]
     if run.table("scores").exists():
         scores = read_table(run, "scores")
         scores = scores[scores["level"] == "trial"]
@@ -120,8 +119,8 @@ def _dropped(dropped: pd.DataFrame) -> str:
     order = ["why", "what", *(name for name in table.columns if name not in {"why", "what"})]
     table = table[order].rename(columns={"why": "dropped or noted because"})
     return (
-        "What was dropped or noted, and why, as counts per subject (rules one after the other: what one dropped, the next does not count):\n\n"
-        + markdown_table(table.astype(str))
+        "What was dropped or noted, and why, as counts per subject (rules one after the other: what "
+        "one dropped, the next does not count):\n\n" + markdown_table(table.astype(str))
     )
 
 
