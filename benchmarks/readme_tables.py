@@ -31,6 +31,7 @@ MODELS = {
     "mm-vamp, mixture": "mm-vamp, mixture divergence",
     "mm-vamp, pairwise then mixture": "mm-vamp, pairwise for 60 epochs, then mixture",
     "mm-vamp, pairwise, two latents": "mm-vamp, two latents",
+    "mm-vamp, pairwise, Gaussian": "mm-vamp, Gaussian of standardised square roots",
     "poe": "poe",
     "moe": "moe",
     "mopoe": "mopoe",

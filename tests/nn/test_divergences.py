@@ -98,3 +98,4 @@ def test_gradients_are_right() -> None:
     assert torch.autograd.gradcheck(
         lambda m, s: mixture_divergence(Normal(m, s, False), noise), inputs
     )
+    assert torch.autograd.gradcheck(lambda m, s: standard_divergence(Normal(m, s, False)), inputs)

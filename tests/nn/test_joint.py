@@ -287,3 +287,24 @@ def test_chance_decides_which_row_gets_which_subset() -> None:
     error = math.sqrt(n_replicates * (1 / 7) * (6 / 7))
     for row in chosen.T:
         assert np.abs(np.bincount(row, minlength=7) - expected).max() < 5 * error
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_gradients_of_joint_posteriors_are_right(complete: bool) -> None:
+    given = _posteriors(4, rows=3)
+    present = None if complete else torch.tensor([[[1, 0, 1]], [[1, 1, 0]], [[0, 1, 1]]]).bool()
+    inputs = (given.mean.clone().requires_grad_(), given.scale.clone().requires_grad_())
+
+    def parts(joint: Normal) -> tuple[Tensor, Tensor]:
+        return joint.mean, joint.scale
+
+    for method in (
+        lambda q: parts(aggregate(q, present)),
+        lambda q: parts(product_of_experts(q, present)),
+        lambda q: parts(with_prior(product_of_experts(q, present))),
+        lambda q: parts(subset_products(q, present).components),
+    ):
+        assert torch.autograd.gradcheck(
+            lambda m, s: method(Normal(m, s, validate_args=False)),  # noqa: B023
+            inputs,
+        )

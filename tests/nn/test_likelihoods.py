@@ -223,6 +223,14 @@ def test_gradients_are_right_in_the_decoders_output(name: str) -> None:
     assert torch.autograd.gradcheck(lambda p: likelihood.log_prob(p, x), inputs)
 
 
+def test_gradients_of_a_bounded_negative_binomial_are_right() -> None:
+    likelihood = NegativeBinomialLikelihood(5, 2, largest_mean=6.0).double()
+    near = (PARAMETERS[:, :3] + 1.5).clone().requires_grad_()  # where the bound bends
+    x = COUNTS[:, :3]
+    for method in (likelihood.row_log_prob, likelihood.log_prob, lambda p, _: likelihood.mean(p)):
+        assert torch.autograd.gradcheck(lambda p: method(p, x), (near,))  # noqa: B023
+
+
 @pytest.mark.parametrize(
     ("likelihood", "x"), [(_learned_gaussian(), VALUES), (_negative_binomial(), COUNTS)]
 )
