@@ -18,12 +18,14 @@ from simulated_rats import RESULTS, fit, windows_of
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-SEED, EPOCHS = 5, 60
+SEED, EPOCHS = 5, 300
 BETAS = (1e-3, 1e-2, 1e-1, 1.0)
 SETTINGS: dict[str, object] = {
     "likelihood": "gaussian",
     "decoder_hidden": (),
+    "dropout": 0.0,
     "mixing": 0.0,
+    "batch_size": 512,  # less noise of batches at the end
     "validation_fraction": 0.0,
     "max_epochs": EPOCHS,
     "learning_rate": 1e-3,
