@@ -65,7 +65,7 @@ def draw(table: pd.DataFrame) -> None:
             continue
         axes.plot(part["epoch"], part["objective"], color=colours[str(name)], label=name)
         axes.plot(part["epoch"], part["reconstruction"], color=colours[str(name)], linestyle="--")
-    low = table.query("epoch > 5")["objective"].min()
+    low = table.query("epoch > 20")["objective"].min()
     high = table["objective"].max()
     axes.set(
         xlabel="epoch",
@@ -73,7 +73,7 @@ def draw(table: pd.DataFrame) -> None:
         title="objective (full) and its reconstruction part (dashed), training trials",
         ylim=(low - 0.05 * (high - low), high + 0.1 * (high - low)),
     )
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(RESULTS / "appendix_a1.png", dpi=150)
 
 
