@@ -388,6 +388,7 @@ def test_pynapple_sees_the_same_latents(study: Study) -> None:
     assert frame.restrict(trials).shape == frame.shape
     assert units["unit"].tolist() == study.model.unit_ids_["ada"]
     assert imputed.shape[1] == UNITS["bob"]
+    data.close()  # left open, it would warn while another test runs
 
 
 @pytest.mark.filterwarnings("ignore")  # nwbinspector's own libraries

@@ -114,6 +114,7 @@ def test_what_pynapple_loads_of_an_nwb_file_is_what_we_read(tmp_path: Path) -> N
     na.write_nwb(recordings, tmp_path)
     file = nap.load_file(str(tmp_path / "sub-ada.nwb"))
     found = na.from_pynapple({"ada": (file["units"], file["trials"])})["ada"].to_dataset()
+    file.close()  # left open, it would warn while another test runs
     before = recordings["ada"].to_dataset()
     for name in ("spike_time", "spike_unit", *map(str, before.coords)):
         np.testing.assert_array_equal(found[name].values, before[name].values, err_msg=name)
