@@ -1,4 +1,4 @@
-"""Print the README's tables of simulated rats and of mice from the results beside this script.
+"""Print the tables of simulated rats and of mice, and the README's of both, from the results.
 
     python benchmarks/readme_tables.py
 
@@ -57,6 +57,28 @@ MICE = {
     "PCA + Procrustes": "PCA + Procrustes",
 }
 
+BOTH = {
+    # as in the README: simulated rats' name, mice's name
+    "Bayes-optimal": ("Bayes-optimal", None),
+    "Bayes-optimal, position of the window unknown": ("Bayes-optimal, position unknown", None),
+    "logistic regression on one animal's raw counts": (
+        "logistic regression on raw counts",
+        "raw counts",
+    ),
+    "**mm-vamp**": (OURS, "mm-vamp"),
+    "mm-vamp, the paper's two latents": ("mm-vamp, pairwise, two latents", None),
+    "independent": ("independent", "independent"),
+    "aggregated": ("aggregated", None),
+    "poe": ("poe", None),
+    "moe": ("moe", None),
+    "mopoe": ("mopoe", None),
+    "logit latents": ("logit latents", "logit latents"),
+    "shared response model": ("SRM", "SRM"),
+    "multi-set CCA": ("multi-set CCA", "multi-set CCA"),
+    "PCA + Procrustes": ("PCA + Procrustes", "PCA + Procrustes"),
+    "CEBRA, multi-session, not tuned": ("CEBRA", None),
+}
+
 
 def rats_scores() -> pd.DataFrame:
     """Return a row per simulation and method, of single windows."""
@@ -97,7 +119,7 @@ def rats_table() -> list[str]:
     return lines
 
 
-def _spread(scores: pd.DataFrame, method: str, scope: str) -> str:
+def _spread(scores: pd.DataFrame, method: str | None, scope: str) -> str:
     values = scores.loc[scores["method"] == method, scope].dropna()
     if values.empty:
         return ""
@@ -137,6 +159,21 @@ def mice_table() -> list[str]:
     return lines
 
 
+def both_table() -> list[str]:
+    """Return the lines of the README's table, rats and mice side by side."""
+    rats, mice = rats_scores(), mice_scores().rename_axis(["method", "kind", "seed"])
+    sides = mice.unstack("kind").reset_index()
+    lines = [
+        "| method | rats, within | rats, across | mice, within | mice, across |",
+        "|---|---|---|---|---|",
+    ]
+    for title, (rat_name, mouse_name) in BOTH.items():
+        cells = [_spread(rats, rat_name, scope) for scope in ("within", "across")]
+        known = [_spread(sides, mouse_name, scope) for scope in ("within", "across")]
+        lines.append(row_of(title, *cells, *known))
+    return lines
+
+
 def mice_differences() -> list[str]:
     """Return what mm-vamp gains over other methods, paired over splits."""
     scores = mice_scores()
@@ -157,4 +194,4 @@ def mice_differences() -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join([*rats_table(), "", *mice_table(), "", *mice_differences()]))
+    print("\n".join([*rats_table(), "", *mice_table(), "", *both_table(), "", *mice_differences()]))

@@ -17,7 +17,7 @@ from simulated_rats import RESULTS, fit
 
 import neuroalign as na
 
-SEEDS = (20,)
+SEEDS = (20, 21)
 
 
 def main(seeds: list[int]) -> None:

@@ -217,15 +217,11 @@ def test_the_power_guides_table_is_that_of_its_benchmark() -> None:
 
 def test_links_out_of_docs_become_pages_of_the_site(extensions: Any) -> None:
     turn = extensions("pages_from_outside").turn_links
-    assert turn("[a](../README.md#what-it-reaches)") == "[a](/measured.md)"
+    assert turn("[a](../README.md)") == "[a](/index.md)"
     assert (
         turn("[a](../tutorials/01_x.md) [b](../docs/c.md)") == "[a](/tutorials/01_x.md) [b](/c.md)"
     )
     assert turn("[a](objective.md)") == "[a](objective.md)"
-    section = extensions("pages_from_outside").section_of
-    assert section("# T\n## A\none\n## B\ntwo\n", "A") == "one"
-    with pytest.raises(ValueError, match="no section 'C'"):
-        section("## A\none\n", "C")
 
 
 @pytest.mark.slow

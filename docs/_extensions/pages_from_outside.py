@@ -1,9 +1,8 @@
 """Pages that live outside docs/: tutorials are copied in, and links to such pages are turned.
 
 On disk, `../README.md` and `../tutorials/NAME.md` lead from a page to the file, so that links
-work wherever the repository is read. In the built site the README's measured results are the
-page `measured` (the line `{{ README: HEADING }}` brings a section of the README), and tutorials
-are pages of their own.
+work wherever the repository is read. In the built site tutorials are pages of their own, and
+the start page stands for the README.
 """
 
 from __future__ import annotations
@@ -17,15 +16,13 @@ if TYPE_CHECKING:
 
 # on disk, from a page in docs/ or in tutorials/; in the site, from the root of docs/
 LINKS = (
-    (re.compile(r"\]\((?:\.\./)?README\.md(?:#what-it-reaches)?\)"), "](/measured.md)"),
+    (re.compile(r"\]\((?:\.\./)?README\.md\)"), "](/index.md)"),
     (re.compile(r"\]\((?:\.\./)?tutorials/([\w-]+\.md)"), r"](/tutorials/\1"),
     (re.compile(r"\]\((?:\.\./)?docs/([\w/-]+\.md)"), r"](/\1"),
     (re.compile(r"\]\((?:\.\./)?data_specs/?\)"), "](/data_specs.md)"),
     (re.compile(r"\]\((?:\.\./)?CHANGELOG\.md\)"), "](/changelog.md)"),
     (re.compile(r"\]\((?:\.\./)?CONTRIBUTING\.md\)"), "](/contributing.md)"),
 )
-
-README_SECTION = re.compile(r"^\{\{ README: (.+?) \}\}$", re.MULTILINE)
 
 
 def turn_links(text: str) -> str:
@@ -50,25 +47,9 @@ def copy_tutorials(app: Sphinx, _config: Any = None) -> None:
             path.write_text(turn_links(text), encoding="utf-8")
 
 
-def section_of(text: str, heading: str) -> str:
-    """Return what stands under a heading of the second level, without the heading."""
-    found = re.search(
-        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE
-    )
-    if found is None:
-        raise ValueError(f"the README has no section {heading!r}")
-    return found[1].strip()
-
-
-def read_page(app: Sphinx, _name: str, content: list[str]) -> None:
-    """Bring in sections of the README and turn the links of a page as Sphinx reads it."""
-    readme = Path(app.srcdir).parent / "README.md"
-
-    def section(found: re.Match[str]) -> str:
-        app.env.note_dependency(str(readme))
-        return section_of(readme.read_text(encoding="utf-8"), found[1])
-
-    content[0] = turn_links(README_SECTION.sub(section, content[0]))
+def read_page(_app: Sphinx, _name: str, content: list[str]) -> None:
+    """Turn the links of a page as Sphinx reads it."""
+    content[0] = turn_links(content[0])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -53,6 +53,10 @@ def test_odor_sequence_has_the_published_frames():
     )
 
 
+def test_simulated_rats_have_the_papers_recipe_of_the_real_ones():
+    assert load_spec("simulated").recipe("paper") == load_spec("odor_sequence").recipe("paper")
+
+
 def test_frame_of_an_unknown_subject_is_an_error_without_default():
     with pytest.raises(SpecError) as raised:
         load_spec("odor_sequence").frame.start_of("rex")
