@@ -21,15 +21,12 @@ from neuroalign.diagnostics import (
 )
 from neuroalign.fitted import Diagnosis, FittedModel, TrainingLatents, calibrate, pair_rates
 from neuroalign.label_rates import update_rates
-from neuroalign.nn.divergences import mixture_divergence
+from neuroalign.monitoring import DIAGNOSIS_ROWS, SATURATION_SAMPLES, saturation
 from neuroalign.nn.expectation import average_windows
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
 from neuroalign.training.pairing import RowPlan
 from neuroalign.training.sources import Source, WindowSource
-
-DIAGNOSIS_ROWS = 2**31 - 5  # key of the random streams, which no epoch ever has
-SATURATION_SAMPLES = 8
 
 
 def training_latents(
@@ -163,15 +160,14 @@ def diagnose(
 def _saturation(
     fitted: FittedModel, vae: MultimodalVAE, rows: RowPlan, sources: Sequence[Source]
 ) -> float:
-    n_subjects = len(fitted.subjects)
-    if n_subjects < 2 or fitted.settings["sharing"] == "autoencoder":
+    if len(fitted.subjects) < 2 or fitted.settings["sharing"] == "autoencoder":
         return float("nan")
     streams = RandomStreams([fitted.seed], fitted.device)
     streams.reseed(DIAGNOSIS_ROWS)
     drawn = rows.draw(streams).batch(0, 1024)
     inputs = [source.gather(drawn.index[..., m])[0] for m, source in enumerate(sources)]
     posteriors = vae.rule.unimodal(vae.encode(inputs))
-    noise = streams.normal(SATURATION_SAMPLES, *posteriors.mean[:, 0].shape).movedim(0, 2)
-    present = None if drawn.present is None else drawn.present.permute(2, 0, 1)
-    term = mixture_divergence(posteriors, noise.to(posteriors.mean.dtype), present)
-    return float(term.mean() / (n_subjects * np.log(n_subjects)))
+    present = None if drawn.present is None else drawn.present[0].T
+    mean, scale = posteriors.mean[:, 0], posteriors.scale[:, 0]
+    noise = streams.normal(SATURATION_SAMPLES, *mean.shape)[0]
+    return saturation(mean, scale, present, noise)

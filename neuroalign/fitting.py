@@ -15,7 +15,6 @@ import xarray as xr
 from neuroalign.bridge import (
     FittedSubject,
     check_counts,
-    encode,
     fit_subject,
     labels_of,
     match_units,
@@ -23,7 +22,6 @@ from neuroalign.bridge import (
     window_source,
 )
 from neuroalign.construction import build_networks, resolve_device
-from neuroalign.diagnostics import LabelledLatents, alignment
 from neuroalign.errors import DataError
 from neuroalign.finishing import calibrate_pairs, diagnose, training_latents
 from neuroalign.fitted import (
@@ -32,6 +30,7 @@ from neuroalign.fitted import (
     Geometry,
 )
 from neuroalign.joint_reconstruction import calibrate_joint
+from neuroalign.monitoring import EpochMeasure
 from neuroalign.nn.likelihood_base import Likelihood
 from neuroalign.nn.multimodal_vae import MultimodalVAE
 from neuroalign.nn.random import RandomStreams
@@ -134,7 +133,8 @@ def prepare_fit(
             f"no trial of one subject can stand beside a trial of another by {label!r} with "
             f"pairing={settings['pairing']!r}; look at the labels (or trial ids) of the subjects."
         )
-    measure = _alignment_measure(sources, labels, validation, classes)
+    stochastic = settings["sharing"] != "autoencoder"  # others have posteriors to saturate
+    measure = _epoch_measure(sources, labels, validation, classes, held_out if stochastic else None)
     data = TrainingSet(list(subjects), list(sources.values()), rows, held_out, measure)
     return PreparedFit(
         datasets=datasets,
@@ -215,26 +215,17 @@ def restart_table(starts: Sequence[Start], patience: int | None) -> pd.DataFrame
     )
 
 
-def _alignment_measure(
+def _epoch_measure(
     sources: Mapping[str, WindowSource],
     labels: Mapping[str, np.ndarray],
     validation: Mapping[str, np.ndarray],
     classes: np.ndarray,
+    rows: RowPlan | None,
 ) -> Measure | None:
     """Return what tells after every epoch how far apart subjects are on held-out trials."""
     if not all(map(len, validation.values())) or len(sources) < 2 or len(classes) < 2:
         return None
-    held = {name: source.of_trials(validation[name]) for name, source in sources.items()}
-
-    def measure(vae: MultimodalVAE) -> dict[str, float]:
-        latents = {}
-        for m, (name, source) in enumerate(held.items()):
-            mean = encode(vae, m, source).mean.cpu().numpy()
-            shape = (len(validation[name]), -1, mean.shape[-1])
-            latents[name] = LabelledLatents(mean.reshape(shape), labels[name][validation[name]])
-        return {"validation_alignment": alignment(latents, classes)}
-
-    return measure
+    return EpochMeasure(sources, labels, validation, classes, rows)
 
 
 def kept_epoch(progress: FitProgress, patience: int | None) -> int:

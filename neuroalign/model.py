@@ -147,7 +147,8 @@ class SharedLatentModel(AppliesFit, BaseEstimator):
     label_ : str or list of str
         The label that paired the trials.
     history_ : DataFrame
-        Terms of the negative objective by epoch, nats per row.
+        Terms of the negative objective by epoch, nats per row; alignment and saturation of
+        validation trials.
     best_epoch_ : int
         Epoch whose weights were kept.
     restarts_ : DataFrame

@@ -820,9 +820,15 @@ def test_alignment_in_the_history_is_that_of_the_validation_trials(
     kept = column[model.history_["epoch"] == model.best_epoch_].item()
     assert kept == pytest.approx(expected, rel=1e-4)
     assert model.alignment_ == pytest.approx(expected, rel=1e-4)
+    saturations = model.history_["validation_saturation"]
+    assert saturations.between(0, 1.05).all()
+    last = saturations[model.history_["epoch"] == model.best_epoch_].item()
+    # fewer rows than the diagnosis takes
+    assert last == pytest.approx(model.saturation_, abs=0.05)
     unjudged = quiet_fit(
         na.SharedLatentModel(**SMALL | {"max_epochs": 1, "validation_fraction": 0}),
         windows,
         label="odor",
     )
     assert "validation_alignment" not in unjudged.history_
+    assert "validation_saturation" not in unjudged.history_

@@ -80,7 +80,9 @@ def validate_command(
     redraw: Annotated[
         bool | None,
         typer.Option(
-            "--redraw/--fixed", help="Compose PolyMNIST-style training images anew every epoch."
+            "--redraw/--fixed",
+            help="Compose PolyMNIST-style training images, or CelebA's training texts, anew "
+            "every epoch.",
         ),
     ] = None,
     judge_images: Annotated[

@@ -12,7 +12,13 @@ from neuroalign.data.randomness import RandomState, named_generator, resolve_see
 from neuroalign.errors import DataError, ParameterError
 from neuroalign.validation.celeba_images import CROP, IMAGES, SIZE, load_images
 from neuroalign.validation.celeba_lists import PARTS, FaceList, read_face_list
-from neuroalign.validation.celeba_text import ALPHABET, N_POSITIONS, LongTexts, write_texts
+from neuroalign.validation.celeba_text import (
+    ALPHABET,
+    N_POSITIONS,
+    LongTexts,
+    words_of,
+    write_texts,
+)
 from neuroalign.validation.dataset import Benchmark, Modality, Rows
 from neuroalign.validation.drawn_faces import (
     MARKER,
@@ -201,6 +207,7 @@ def read_celeba(
         validation=parts[1],
         test=parts[2],
         about=_about(drawn, faces, ends, seed),
+        ingredients={"text": words_of(faces.attribute_names)},
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from neuroalign.data.randomness import named_generator
 from neuroalign.errors import DataError, DataWarning, ParameterError
+from neuroalign.validation.dataset import Words
 
 LongTexts = Literal["error", "cut"]
 
@@ -243,6 +244,28 @@ def write_texts(
             stacklevel=2,
         )
     return texts
+
+
+def words_of(attribute_names: Sequence[str]) -> Words:
+    """Return the words of attributes as numbers of symbols, to compose texts anew.
+
+    Raises
+    ------
+    DataError
+        If two attributes have the same words.
+
+    Examples
+    --------
+    >>> words = words_of(["Bald", "Big_Nose"])
+    >>> [decode_text(row) for row in words.symbols]
+    ['bald, ****', 'big nose, ']
+    """
+    pieces = [encode_text(words + SEPARATOR) for words in _distinct_words(attribute_names)]
+    lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    symbols = np.zeros((len(pieces), lengths.max(initial=0)), dtype=np.uint8)
+    for row, piece in zip(symbols, pieces, strict=True):
+        row[: len(piece)] = piece
+    return Words(symbols, lengths, len(SEPARATOR))
 
 
 def attributes_of_text(text: str, attribute_names: Sequence[str]) -> set[str]:

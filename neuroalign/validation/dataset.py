@@ -83,6 +83,25 @@ class Ingredients:
 
 
 @dataclass(frozen=True)
+class Words:
+    """What texts of one modality are composed of, so that they can be composed anew.
+
+    Attributes
+    ----------
+    symbols : ndarray of uint8, (attribute, position)
+        Each attribute's words and what separates them from the next, then padding.
+    lengths : ndarray of int64, (attribute,)
+        Symbols of each, with the separator.
+    separator : int
+        Symbols of the separator, which the last words of a text leave out.
+    """
+
+    symbols: np.ndarray = field(repr=False)
+    lengths: np.ndarray = field(repr=False)
+    separator: int
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A benchmark data set, in memory.
 
@@ -98,8 +117,8 @@ class Benchmark:
         Disjoint: the judge and early stopping look at `validation`, scores are of `test`.
     about : str
         Where the data come from, in one or two sentences, for reports.
-    ingredients : mapping of str to Ingredients
-        Of the training rows, by modality, where they were composed.
+    ingredients : mapping of str to Ingredients or Words
+        Of the training rows, by modality, where they were composed here.
     """
 
     name: str
@@ -109,7 +128,7 @@ class Benchmark:
     validation: Rows
     test: Rows
     about: str
-    ingredients: Mapping[str, Ingredients] = field(default_factory=dict)
+    ingredients: Mapping[str, Ingredients | Words] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part, rows in self.parts().items():

@@ -26,9 +26,9 @@ from neuroalign.training.pairing import FixedRows
 from neuroalign.training.schedules import ObjectiveSchedules, Schedule
 from neuroalign.training.sets import TrainingSet
 from neuroalign.training.sources import Source
-from neuroalign.validation.dataset import Benchmark, Modality, Rows
+from neuroalign.validation.dataset import Benchmark, Modality, Rows, Words
 from neuroalign.validation.settings import StudySettings
-from neuroalign.validation.sources import ComposedImages, on_device, source_of
+from neuroalign.validation.sources import ComposedImages, ComposedTexts, on_device, source_of
 
 INITIAL_WEIGHTS = 2**31 - 3  # key of the random streams, which no epoch ever has
 
@@ -196,23 +196,38 @@ def _training_sources(
     """Return the training rows as they are, or what composes them anew."""
     if not settings.redraw:
         return sources_of(benchmark, rows, streams.device)
-    composed: list[Source] = []
-    for modality in benchmark.modalities:
-        if modality.name not in benchmark.ingredients:
-            raise ParameterError(
-                f"the images of {modality.name!r} were not composed here, so they cannot be "
-                "redrawn; leave out redraw."
-            )
-        parts = benchmark.ingredients[modality.name]
-        composed.append(
-            ComposedImages(
-                on_device(parts.digits[: len(rows)], streams.device),
-                on_device(parts.background, streams.device),
-                modality.shape[1],
-                streams,
-            )
+    if not benchmark.ingredients:
+        raise ParameterError(
+            f"nothing of {benchmark.name} was composed here, so nothing can be redrawn; "
+            "leave out redraw."
         )
-    return composed
+    return [
+        _composed(benchmark, modality, rows, streams)
+        if modality.name in benchmark.ingredients
+        else source_of(rows.observations[modality.name], modality.n_symbols, streams.device)
+        for modality in benchmark.modalities
+    ]
+
+
+def _composed(
+    benchmark: Benchmark, modality: Modality, rows: Rows, streams: RandomStreams
+) -> Source:
+    parts, device = benchmark.ingredients[modality.name], streams.device
+    if isinstance(parts, Words):
+        return ComposedTexts(
+            on_device(rows.labels, device),
+            on_device(parts.symbols, device),
+            on_device(parts.lengths, device),
+            parts.separator,
+            (modality.shape[0], modality.n_symbols),
+            streams,
+        )
+    return ComposedImages(
+        on_device(parts.digits[: len(rows)], device),
+        on_device(parts.background, device),
+        modality.shape[1],
+        streams,
+    )
 
 
 def objective(settings: StudySettings, key: FitKey) -> ObjectiveSchedules:

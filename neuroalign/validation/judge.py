@@ -15,7 +15,7 @@ from neuroalign.errors import DataError, TrainingError
 from neuroalign.nn.convolution import ResidualTrunk
 from neuroalign.nn.networks import StackedLinear
 from neuroalign.nn.random import RandomStreams
-from neuroalign.validation.dataset import Benchmark, Rows
+from neuroalign.validation.dataset import Benchmark, Ingredients, Rows
 from neuroalign.validation.scoring import score_predictions
 from neuroalign.validation.sources import ComposedImages, ImageSource, on_device
 
@@ -183,7 +183,7 @@ def _taught_with(
     """Return training images and labels; images that were composed are composed anew each time."""
     images, labels = _on_device(rows, modality, device)
     parts = benchmark.ingredients.get(modality)
-    if parts is None:
+    if not isinstance(parts, Ingredients):  # of texts, which no judge reads
         return images, labels
     streams = RandomStreams([0], device)
     digits = on_device(parts.digits[: len(rows)], device)

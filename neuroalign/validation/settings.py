@@ -36,8 +36,9 @@ class StudySettings:
     train_rows : int or None
         How many of the training rows the networks see; None is all.
     redraw : bool
-        Whether training images are composed anew in every epoch, digits at other places on
-        other pieces of background; only where they were composed here.
+        Whether what was composed here is composed anew in every epoch of training: digits at
+        other places on other pieces of background, names of attributes in another order at
+        another place of a text.
     epochs, batch_size : int
         Passes over the training rows, and rows per step.
     learning_rate : float

@@ -133,9 +133,77 @@ class TextSource:
         """Return these texts as one channel per symbol, and as numbers of symbols."""
         del mixed
         texts = self.texts[index].long()
-        symbols = torch.arange(self.n_symbols, device=texts.device).unsqueeze(-1)
-        # compared and turned, rather than one_hot, so that channels come before positions
-        return (texts.unsqueeze(-2) == symbols).to(torch.get_default_dtype()), texts
+        return one_channel_per_symbol(texts, self.n_symbols), texts
+
+
+class ComposedTexts:
+    """Texts that are composed anew whenever they are gathered, on the device.
+
+    The attributes of an example stay; their order and the place of the text change, as
+    `neuroalign.validation.celeba_text.place_text` draws them.
+
+    Parameters
+    ----------
+    present : Tensor of bool, (example, attribute)
+        Which attributes a text names.
+    symbols : Tensor of uint8, (attribute, position)
+        Words of each attribute and a separator; 0 is padding.
+    lengths : Tensor of int64, (attribute,)
+        Symbols of each, with the separator.
+    separator : int
+        Symbols of the separator.
+    shape : tuple of int
+        Positions of a text, and size of the alphabet.
+    streams : RandomStreams
+        Draws orders and places: those of the fit, which reseeds them by epoch.
+    """
+
+    def __init__(
+        self,
+        present: Tensor,
+        symbols: Tensor,
+        lengths: Tensor,
+        separator: int,
+        shape: tuple[int, int],
+        streams: RandomStreams,
+    ) -> None:
+        self.present = present
+        self.symbols = symbols
+        self.lengths = lengths
+        self.separator = separator
+        self.n_positions, self.n_symbols = shape
+        self.streams = streams
+
+    @property
+    def n_examples(self) -> int:
+        """How many rows of attributes there are."""
+        return len(self.present)
+
+    def gather(self, index: Tensor, mixed: Mixing | None = None) -> tuple[Tensor, Tensor]:
+        """Return fresh texts of these rows, one channel per symbol, and as numbers."""
+        del mixed
+        present = self.present[index.flatten()]
+        drawn = self.streams.uniform(*index.shape[1:], present.shape[1] + 1).flatten(0, -2)
+        order = (drawn[:, 1:] + (~present).to(drawn.dtype)).argsort(1)  # those present first
+        lengths = self.lengths[order] * present.gather(1, order)
+        ends = lengths.cumsum(1)
+        total = (ends[:, -1:] - self.separator).clamp(min=0)
+        spare = (self.n_positions - total).clamp(min=0)
+        start = (drawn[:, :1] * (spare + 1)).long()
+        place = torch.arange(self.n_positions, device=ends.device) - start
+        words = torch.searchsorted(ends, place, right=True).clamp(max=order.shape[1] - 1)
+        within = (place - (ends - lengths).gather(1, words)).clamp(0, self.symbols.shape[1] - 1)
+        texts = self.symbols[order.gather(1, words), within].long()
+        texts = texts.masked_fill((place < 0) | (place >= total), 0)
+        texts = texts.reshape(*index.shape, self.n_positions)
+        return one_channel_per_symbol(texts, self.n_symbols), texts
+
+
+def one_channel_per_symbol(texts: Tensor, n_symbols: int) -> Tensor:
+    """Turn numbers of symbols, (..., position), into (..., symbol, position) of 0 and 1."""
+    symbols = torch.arange(n_symbols, device=texts.device).unsqueeze(-1)
+    # compared and turned, rather than one_hot, so that channels come before positions
+    return (texts.unsqueeze(-2) == symbols).to(torch.get_default_dtype())
 
 
 def on_device(values: np.ndarray, device: torch.device) -> Tensor:

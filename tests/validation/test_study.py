@@ -339,9 +339,9 @@ def test_a_report_has_tables_and_figures_and_refuses_another_study(
         validate(benchmark, settings, tmp_path / "else", device="cpu", say=_quiet)
 
 
-def test_images_that_were_not_composed_here_cannot_be_redrawn() -> None:
+def test_what_was_not_composed_here_cannot_be_redrawn() -> None:
     redrawn = dataclasses.replace(SMALL, redraw=True)
-    with pytest.raises(ParameterError, match="'left' were not composed here"):
+    with pytest.raises(ParameterError, match=r"nothing of .* was composed here"):
         fit(bar_benchmark(32), redrawn, KEY, device=CPU)
     digits = polymnist(n_train=40, n_validation=2, n_test=2)
     one, again, fixed = (
