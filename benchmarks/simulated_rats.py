@@ -297,7 +297,7 @@ def impute() -> pd.DataFrame:
     for seed in SEEDS:
         train, test, _ = windows_of(seed)
         model = fit(train, seed)
-        scores = na.score_imputation(model, train, test, label="odor", bootstraps=0)
+        scores = na.score_imputation(model, train, test, label="odor", bootstraps=1000)
         table = na.imputation_to_frame(scores).assign(seed=seed)
         real = scores["real_coherence"].sel(level="window").mean()
         pieces.append(table.assign(real_coherence=float(real)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
+from neuroalign.analysis.above_floor import bootstrap_both
 from neuroalign.analysis.baselines import check_same_units
 from neuroalign.analysis.imputation_pairs import KINDS, PairScore, align_expected
 from neuroalign.analysis.imputation_reference import TargetReference
@@ -37,6 +38,7 @@ MEASURES: Final = (
     "coherence_window",
     "coherence_trial",
 )
+ABOVE: Final = ("above_floor", "above_floor_low", "above_floor_high")
 
 
 def score_imputation(
@@ -95,6 +97,9 @@ def score_imputation(
         rate in training trials, per spike, in bits, over units, time and pairs of trials; rates
         are kept above 1e-3 of that mean plus 1e-6 counts. `interval(kind, source, target,
         bound)`: its 95 % interval, the target's trials held fixed.
+        `above_floor(source, target)`: bits per spike beyond the floor; `above_floor_interval(source,
+        target, bound)`: its 95 % interval, the trials of both animals drawn anew, so that an
+        interval above 0 is a claim about either's further trials.
         `correlation(kind, source, target)`: between imputed and held-out averages over labels,
         units and time; units differ in rate, which alone makes it large.
         `correlation_unit(kind, source, target)`: the mean over units of each unit's correlation
@@ -184,6 +189,8 @@ def _empty(sources: list[str], targets: list[str]) -> xr.Dataset:
         {
             **full,
             "interval": (("kind", *PAIR, "bound"), np.full((3, *pair, 2), np.nan)),
+            "above_floor": (PAIR, np.full(pair, np.nan)),
+            "above_floor_interval": ((*PAIR, "bound"), np.full((*pair, 2), np.nan)),
             "trials": (PAIR, np.zeros(pair, dtype=np.int64)),
             "real_coherence": (("level", "target"), np.full((2, pair[1]), np.nan)),
             "real_coherence_interval": (
@@ -214,7 +221,18 @@ def _write_reference(scores: xr.Dataset, reference: TargetReference) -> None:
 def _write_pair(
     scores: xr.Dataset, source: str, target: str, pair: PairScore, *, bootstraps: int, seed: int
 ) -> None:
-    scores["trials"].loc[{"source": source, "target": target}] = pair.trials
+    both = {"source": source, "target": target}
+    scores["trials"].loc[both] = pair.trials
+    scores["above_floor"].loc[both] = bits_per_spike(
+        pair.above_floor.sum(axis=1), pair.pair_spikes.sum(axis=1)
+    )
+    interval = bootstrap_both(
+        pair.above_floor,
+        pair.pair_spikes,
+        bootstraps=bootstraps,
+        random=named_generator(seed, "above floor", source, target),
+    )
+    scores["above_floor_interval"].loc[both] = np.array(interval)
     for kind in KINDS:
         place = {"kind": kind, "source": source, "target": target}
         for measure, value in pair.values[kind].items():
@@ -239,7 +257,8 @@ def imputation_to_frame(scores: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `kind`, `source`, `target`, `bits_per_spike`, `low`, `high`, `correlation`,
+        Columns `kind`, `source`, `target`, `bits_per_spike`, `low`, `high`, `above_floor`,
+        `above_floor_low`, `above_floor_high` (of the kind "imputed"), `correlation`,
         `correlation_unit`, `coherence_window`, `coherence_trial`, `real_coherence_window`,
         `real_coherence_trial`, `chance`, `trials`.
 
@@ -266,12 +285,18 @@ def imputation_to_frame(scores: xr.Dataset) -> pd.DataFrame:
                 low, high = one["interval"].values.tolist()
                 row = {"kind": kind, "source": source, "target": target}
                 row |= {"bits_per_spike": one["bits_per_spike"].item(), "low": low, "high": high}
+                row |= _above_floor(one) if kind == "imputed" else dict.fromkeys(ABOVE, np.nan)
                 row |= {name: one[name].item() for name in MEASURES[1:]}
                 for level in LEVELS:
                     row[f"real_coherence_{level}"] = one["real_coherence"].sel(level=level).item()
                 row |= {"chance": one["chance"].item(), "trials": one["trials"].item()}
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _above_floor(pair: xr.Dataset) -> dict[str, float]:
+    ends = pair["above_floor_interval"].values.tolist()
+    return dict(zip(ABOVE, [pair["above_floor"].item(), *ends], strict=True))
 
 
 def reconstruction_scores(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import xarray as xr
 
+from neuroalign.analysis.above_floor import differences_by_trial
 from neuroalign.analysis.classifiers import read_probabilities
 from neuroalign.analysis.imputation_reference import (
     SourceReader,
@@ -28,12 +29,18 @@ KINDS: Final = ("imputed", "floor", "ceiling")
 
 @dataclass(frozen=True)
 class PairScore:
-    """Scores of one source and target for each kind; gains and spikes are per source trial."""
+    """Scores of one source and target for each kind; gains and spikes are per source trial.
+
+    `above_floor` and `pair_spikes` are per source trial and trial of the target that it is scored
+    on, (source trial, target trial), or (source trial, 1) where each has one of its own.
+    """
 
     trials: int
     gains: Mapping[str, np.ndarray]
     spikes: np.ndarray
     values: Mapping[str, Mapping[str, float]]
+    above_floor: np.ndarray
+    pair_spikes: np.ndarray
 
 
 def align_expected(
@@ -148,7 +155,24 @@ def score_pair(
         }
         both, per_unit = _correlations(expected[kind], true, reference)
         values[kind] |= {"correlation": both, "correlation_unit": per_unit}
-    return PairScore(trials=true.size, gains=gains, spikes=spikes, values=values)
+    if match == "trial":
+        above_floor = (gains["imputed"] - gains["floor"])[:, None]
+        pair_spikes = spikes[:, None]
+    else:
+        above_floor, pair_spikes = _above_floor(expected, true, reference)
+    return PairScore(true.size, gains, spikes, values, above_floor, pair_spikes)
+
+
+def _above_floor(
+    expected: Mapping[str, np.ndarray], true: np.ndarray, reference: TargetReference
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return gains over the floor and spikes of every two trials of one label."""
+    counts = reference.dataset["counts"].values[:, :, reference.bins]
+    same = true[:, None] == reference.labels[None, :]
+    gains = differences_by_trial(
+        expected["imputed"], expected["floor"], counts, reference.averages.unit_mean
+    )
+    return gains * same, counts.sum(axis=(1, 2), dtype=np.float64) * same
 
 
 def _codes(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -126,7 +126,8 @@ def imputation_table(scores: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         Bits per spike, per-unit correlation and coherence per trial, beside floor, ceiling,
-        real trials and chance.
+        real trials and chance; and where it was measured, from how many sources imputation lies
+        above and below the floor by more than chance.
     """
     import pandas as pd
 
@@ -136,7 +137,7 @@ def imputation_table(scores: pd.DataFrame) -> pd.DataFrame:
     for target in [name for name in order if name in set(scores["target"])]:
         kinds = {kind: means.loc[target, kind] for kind in ("imputed", "floor", "ceiling")}
         sources = list(dict.fromkeys(scores.loc[scores["target"] == target, "source"]))
-        rows.append(_imputation_row(target, sources, kinds))
+        rows.append(_imputation_row(target, sources, kinds) | _beyond_chance(scores, target))
     return pd.DataFrame(rows)
 
 
@@ -156,6 +157,15 @@ def _imputation_row(target: str, sources: list[str], kinds: dict[str, Any]) -> d
         "real trials": f"{imputed['real_coherence_trial']:.2f}",
         "chance": f"{imputed['chance']:.2f}",
     }
+
+
+def _beyond_chance(scores: pd.DataFrame, target: str) -> dict[str, str]:
+    if "above_floor_low" not in scores:
+        return {}
+    pairs = scores[(scores["target"] == target) & (scores["kind"] == "imputed")]
+    above = int((pairs["above_floor_low"] > 0).sum())
+    below = int((pairs["above_floor_high"] < 0).sum())
+    return {"above / below floor": f"{above} / {below} of {len(pairs)}"}
 
 
 def reconstruction_table(scores: pd.DataFrame) -> pd.DataFrame:
