@@ -145,7 +145,7 @@ PRESETS: Final[dict[str, dict[str, StudySettings]]] = {
         "quick": StudySettings(
             image_filters=(24, 48, 64), text_filters=(32, 32, 32, 32, 32), stem_stride=4,
             epochs=15, train_rows=2000, gradient_clip=20_000.0,
-            betas=(1.0,),
+            betas=(0.25,), divergence="mixture", standard_weight_epochs=10.0,
         ),
         "paper": StudySettings(
             betas=_POWERS_CELEBA, seeds=tuple(range(3)), n_latents=128,
