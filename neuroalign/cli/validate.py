@@ -100,7 +100,8 @@ def validate_command(
         typer.Option(
             "--standard-weight-epochs",
             min=0,
-            help="Epochs over which mm-vamp's term to N(0, I) falls from weight 1 to 0.",
+            help="Epochs over which mm-vamp's term to N(0, I) falls from weight 1 to 0; by "
+            "default the preset's part of all epochs.",
         ),
     ] = None,
     jobs: Annotated[

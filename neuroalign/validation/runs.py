@@ -37,7 +37,8 @@ def study_settings(benchmark: str, preset: str = "quick", **changes: Any) -> Stu
     preset : str
         "quick" for two cores, "paper" for the paper's text, "code" for its published programs.
     **changes
-        Fields of `StudySettings`; those that are None stay as the preset has them.
+        Fields of `StudySettings`; those that are None stay as the preset has them, except that
+        `standard_weight_epochs` is scaled with `epochs`.
 
     Raises
     ------
@@ -52,7 +53,12 @@ def study_settings(benchmark: str, preset: str = "quick", **changes: Any) -> Stu
     if unknown := set(changes) - known:
         raise ParameterError(f"unknown setting {min(unknown)!r}; choose from {sorted(known)}.")
     given = {name: value for name, value in changes.items() if value is not None}
-    return dataclasses.replace(PRESETS[benchmark][preset], **given)
+    chosen = PRESETS[benchmark][preset]
+    if "epochs" in given:
+        # the term to N(0, I) falls over the same part of a shorter or longer training
+        share = chosen.standard_weight_epochs / chosen.epochs
+        given.setdefault("standard_weight_epochs", share * given["epochs"])
+    return dataclasses.replace(chosen, **given)
 
 
 def validate(

@@ -297,6 +297,12 @@ def test_presets_say_what_text_and_code_of_the_paper_say() -> None:
     assert (code.batch_size, code.standard_weight_epochs) == (128, 320.0)
     assert PRESETS["celeba"]["paper"].learning_rate == 2e-4
     assert study_settings("celeba", "paper", seeds=(4,)).seeds == (4,)
+    preset = study_settings("celeba")
+    assert preset.standard_weight_epochs == pytest.approx(preset.epochs * 2 / 3)
+    assert study_settings("celeba", epochs=60).standard_weight_epochs == pytest.approx(40)
+    assert study_settings("polymnist", "paper", epochs=9).standard_weight_epochs == 0
+    kept = study_settings("celeba", epochs=60, standard_weight_epochs=7.0)
+    assert kept.standard_weight_epochs == 7
 
 
 @pytest.mark.parametrize(
