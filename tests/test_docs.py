@@ -215,6 +215,37 @@ def test_the_power_guides_table_is_that_of_its_benchmark() -> None:
         assert written[4] == len(cell)
 
 
+@pytest.mark.parametrize(
+    ("file", "start", "fixed_beta"),
+    [
+        ("polymnist_style_scores", "**PolyMNIST-style", 0.01),
+        ("drawn_faces_scores", "**Drawn faces", None),
+    ],
+)
+def test_tables_of_pictures_are_those_of_the_recorded_scores(
+    file: str, start: str, fixed_beta: float | None
+) -> None:
+    table = pd.read_csv(ROOT / "benchmarks" / "results" / f"{file}.csv")
+    text = PAGES["validation"].read_text(encoding="utf-8")
+    text = text[text.index(f"\n{start}") :]
+    found = re.search(r"^\| method.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert found
+    header, _, *rows = found[0].strip().splitlines()
+    columns = [cell.strip() for cell in header.strip("|").split("|")]
+    assert len(rows) >= 6
+    for row in rows:
+        cells = dict(zip(columns, [c.strip(" *") for c in row.strip("|").split("|")], strict=True))
+        beta = float(cells.get("β", fixed_beta))  # type: ignore[arg-type]
+        mine = table[(table["method"] == cells["method"]) & (table["beta"] == beta)]
+        for name in ("latent", "latent means", "coherence"):
+            mean = mine[mine["measure"] == name].groupby("seed")["value"].mean().mean()
+            assert float(cells[name].split()[0]) == pytest.approx(mean, abs=0.0051), (row, name)
+        joint = mine[mine["measure"] == "reconstruction joint"].groupby("seed")["value"].sum()
+        assert len(joint) == 3
+        written = float(cells["reconstruction joint"].replace(",", ""))
+        assert written == pytest.approx(joint.mean(), abs=1.1)
+
+
 def test_links_out_of_docs_become_pages_of_the_site(extensions: Any) -> None:
     turn = extensions("pages_from_outside").turn_links
     assert turn("[a](../README.md)") == "[a](/index.md)"
