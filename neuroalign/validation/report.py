@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from neuroalign.validation.summary import against, chosen_betas, over_seeds, per
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SATURATED = 0.98  # share of its largest value from which the mixture's divergence pulls at nothing
 
 
 def write_report(
@@ -81,6 +84,7 @@ def write_report(
         "",
         _markdown(_rounded(gaps)) if len(gaps) else "Only one way of sharing was fitted.",
         "",
+        *_saturated(benchmark, settings, out),
         "## Figures",
         "",
         *(f"![{said}]({name})\n" for name, said in drawn.items()),
@@ -104,6 +108,33 @@ def _setting(benchmark: Benchmark, settings: StudySettings) -> list[str]:
         ),
         "",
         "Settings: " + "; ".join(f"{name} {_plain(value)}" for name, value in told.items()) + ".",
+    ]
+
+
+def _saturated(benchmark: Benchmark, settings: StudySettings, out: Path) -> list[str]:
+    """Say of which fits the mixture tied nothing, so that no score of theirs is credited to it."""
+    if settings.divergence != "mixture" or "mm-vamp" not in settings.methods:
+        return []
+    n_modalities = len(benchmark.modalities)
+    largest = n_modalities * math.log(n_modalities)
+    keys = [FitKey("mm-vamp", beta, seed) for beta in settings.betas for seed in settings.seeds]
+    paths = {key: out / "fits" / f"{key.name}_history.csv" for key in keys}
+    full = [
+        f"β {key.beta:g} seed {key.seed}"
+        for key, path in paths.items()
+        if path.exists() and pd.read_csv(path)["regularisation"].iloc[-1] > SATURATED * largest
+    ]
+    if not full:
+        return []
+    return [
+        (
+            f"**Nothing is tied in {len(full)} of {len(keys)} fits of mm-vamp** ({', '.join(full)}): "
+            f"the divergence stands at its largest value, {n_modalities} log {n_modalities} = "
+            f"{largest:.2f} nats, so no posterior overlaps those of other modalities, and these "
+            "networks are in effect autoencoders. Their latents may read well, for their posteriors "
+            "are narrow; that is no merit of sharing. A larger β or the pairwise divergence ties."
+        ),
+        "",
     ]
 
 

@@ -130,7 +130,7 @@ _WIDE: Final[dict[str, Any]] = {
 # "paper": the text of sections 5 and B; "code": the published programs, which differ from it
 PRESETS: Final[dict[str, dict[str, StudySettings]]] = {
     "polymnist": {
-        "quick": StudySettings(divergence="mixture", standard_weight_epochs=17.0),
+        "quick": StudySettings(),
         "paper": StudySettings(
             betas=_POWERS_POLYMNIST, seeds=tuple(range(5)), n_latents=512,
             image_filters=(64, 128, 256), epochs=500, batch_size=256, learning_rate=5e-4, **_WIDE,
@@ -145,7 +145,7 @@ PRESETS: Final[dict[str, dict[str, StudySettings]]] = {
         "quick": StudySettings(
             image_filters=(24, 48, 64), text_filters=(32, 32, 32, 32, 32), stem_stride=4,
             epochs=15, train_rows=2000, gradient_clip=20_000.0,
-            betas=(0.25,), divergence="mixture", standard_weight_epochs=10.0,
+            betas=(1.0,),
         ),
         "paper": StudySettings(
             betas=_POWERS_CELEBA, seeds=tuple(range(3)), n_latents=128,

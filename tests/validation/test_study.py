@@ -15,6 +15,7 @@ from benchmark_examples import bar_benchmark
 from sklearn.metrics import average_precision_score
 
 from neuroalign.errors import DataError, ParameterError
+from neuroalign.validation import report
 from neuroalign.validation.dataset import Rows
 from neuroalign.validation.fitting import FitKey, SymbolLikelihood, build_vae, fit, objective
 from neuroalign.validation.judge import load_judge, save_judge, train_judge
@@ -297,11 +298,9 @@ def test_presets_say_what_text_and_code_of_the_paper_say() -> None:
     assert (code.batch_size, code.standard_weight_epochs) == (128, 320.0)
     assert PRESETS["celeba"]["paper"].learning_rate == 2e-4
     assert study_settings("celeba", "paper", seeds=(4,)).seeds == (4,)
-    preset = study_settings("celeba")
-    assert preset.standard_weight_epochs == pytest.approx(preset.epochs * 2 / 3)
-    assert study_settings("celeba", epochs=60).standard_weight_epochs == pytest.approx(40)
+    assert study_settings("polymnist", "code", epochs=50).standard_weight_epochs == 32
     assert study_settings("polymnist", "paper", epochs=9).standard_weight_epochs == 0
-    kept = study_settings("celeba", epochs=60, standard_weight_epochs=7.0)
+    kept = study_settings("polymnist", "code", epochs=50, standard_weight_epochs=7.0)
     assert kept.standard_weight_epochs == 7
 
 
@@ -318,6 +317,22 @@ def test_presets_say_what_text_and_code_of_the_paper_say() -> None:
 def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         dataclasses.replace(SMALL, **changes)  # type: ignore[arg-type]
+
+
+def test_a_report_says_where_the_mixture_tied_nothing(tmp_path: Path) -> None:
+    benchmark = bar_benchmark(16)
+    (tmp_path / "fits").mkdir()
+    largest = len(benchmark.modalities) * np.log(len(benchmark.modalities))
+    for seed, last in ((0, largest), (1, 0.5 * largest)):
+        table = pd.DataFrame({"epoch": [1, 2], "regularisation": [9.0, last]})
+        table.to_csv(tmp_path / "fits" / f"mm-vamp_beta0.1_seed{seed}_history.csv", index=False)
+    mixture = dataclasses.replace(SMALL, divergence="mixture", seeds=(0, 1))
+    said = "\n".join(report._saturated(benchmark, mixture, tmp_path))
+    assert "in 1 of 2 fits of mm-vamp** (β 0.1 seed 0)" in said
+    assert f"{largest:.2f} nats" in said
+    assert report._saturated(benchmark, SMALL, tmp_path) == []
+    without = dataclasses.replace(mixture, seeds=(1,))
+    assert report._saturated(benchmark, without, tmp_path) == []
 
 
 @pytest.mark.parametrize("text", [False, True])
