@@ -142,8 +142,16 @@ def draw_tradeoff(table: pd.DataFrame, options: argparse.Namespace) -> None:
     axes[-1].legend(frameon=False, fontsize=8)
     said = "held-out trials" if options.protocol == "heldout" else "the paper's: training trials"
     epochs = ", ".join(map(str, sorted(set(table["epochs"]))))
-    figure.suptitle(f"{said}; {epochs} epochs; one point a beta", fontsize=10)
+    figure.suptitle(
+        f"{said}; {epochs} epochs; {_layers(options)}; one point a beta, "
+        f"mean over {table['seed'].nunique()} simulations",
+        fontsize=10,
+    )
     figure.savefig(RESULTS / f"rat_figures_{options.name}.png", dpi=120)
+
+
+def _layers(options: argparse.Namespace) -> str:
+    return f"hidden layers of {options.width}" if options.width else "hidden layers as the input"
 
 
 def latents(options: argparse.Namespace) -> None:
@@ -163,7 +171,10 @@ def latents(options: argparse.Namespace) -> None:
             axis = na.plot_latents(found, color=color, ax=axes[row, column])
             axis.set_title(f"{method}, beta {best[method]:g}", fontsize=9)
     said = "held-out trials" if options.protocol == "heldout" else "training trials (as published)"
-    figure.suptitle(f"latents of {said}", fontsize=10)
+    figure.suptitle(
+        f"latents of {said}; {options.epochs} epochs; {_layers(options)}; each method at its best beta",
+        fontsize=10,
+    )
     figure.tight_layout()
     figure.savefig(RESULTS / f"rat_figures_{options.name}_latents.png", dpi=120)
 
