@@ -66,5 +66,8 @@ def bootstrap_both(
     above, below = (
         ((drawn[0] @ values) * drawn[1]).sum(axis=1) for values in (numerator, denominator)
     )
-    low, high = np.quantile(above[below > 0] / below[below > 0], (0.025, 0.975))
+    counted = below > 0
+    if not counted.any():  # a few resamples of a few trials may miss every pair
+        return float("nan"), float("nan")
+    low, high = np.quantile(above[counted] / below[counted], (0.025, 0.975))
     return float(low), float(high)

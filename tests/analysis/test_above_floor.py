@@ -73,6 +73,12 @@ def test_without_resamples_or_spikes_there_is_no_interval() -> None:
     ones, nothing = np.ones((3, 3)), np.zeros((3, 3))
     assert np.isnan(bootstrap_both(ones, ones, bootstraps=0, random=random)).all()
     assert np.isnan(bootstrap_both(ones, nothing, bootstraps=9, random=random)).all()
+    one_pair = np.zeros((40, 40))
+    one_pair[0, 0] = 1.0
+    seeds = [np.random.default_rng(seed) for seed in range(30)]
+    ends = [bootstrap_both(one_pair, one_pair, bootstraps=1, random=seed) for seed in seeds]
+    assert {end for pair in ends for end in pair if np.isfinite(end)} == {1.0}
+    assert any(np.isnan(pair).all() for pair in ends)
 
 
 @pytest.fixture(scope="module")
