@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from contextlib import contextmanager
 from functools import cache
@@ -175,11 +176,11 @@ def _choose_penalty(tables: Sequence[LabelledTrials], random: np.random.Generato
 
 def take_trials(table: LabelledTrials, chosen: np.ndarray) -> LabelledTrials:
     """Return the chosen trials of a subject."""
-    return LabelledTrials(
+    return dataclasses.replace(
+        table,
         features=table.features[chosen],
         labels=table.labels[chosen],
         trials=table.trials[chosen],
-        latent_names=table.latent_names,
     )
 
 

@@ -34,6 +34,7 @@ def cross_validate(
     n_splits: int = 5,
     simultaneous: bool = False,
     classifier: Any = None,
+    position: bool = False,
     permutations: int = 1000,
     bootstraps: int = 1000,
     random_state: RandomState = 0,
@@ -65,7 +66,7 @@ def cross_validate(
         Number of folds.
     simultaneous : bool
         Subjects were recorded together and share their folds, as in `kfold_trials`.
-    classifier, permutations, bootstraps, random_state
+    classifier, position, permutations, bootstraps, random_state
         As in `decode_labels`; the seed also deals the folds.
 
     Returns
@@ -120,6 +121,7 @@ def cross_validate(
                 fitted.transform(test),
                 label=label,
                 classifier=classifier,
+                position=position,
                 random_state=seed,
                 fold=fold,
             )
@@ -136,6 +138,7 @@ def cross_validate(
         permutations=permutations,
         bootstraps=bootstraps,
         classifier=classifier,
+        position=position,
         seed=seed,
     )
     return described.assign_attrs(

@@ -25,6 +25,7 @@ def decode_labels(
     *,
     label: Label,
     classifier: Any = None,
+    position: bool = False,
     permutations: int = 1000,
     bootstraps: int = 1000,
     allow_overlap: bool = False,
@@ -51,6 +52,11 @@ def decode_labels(
         Needs `predict_proba`; cloned for every fit. By default the latents are standardised
         and read by a logistic regression with equal weight for every label, whose C is chosen
         by cross-validation over whole training trials.
+    position : bool
+        Tell the classifier where in the trial each window lies: products of every latent with
+        the first two cosines over the windows stand beside it, so that what a latent means may
+        change slowly over the trial. All trials have the same windows, so the position alone
+        says nothing of the label. Off by default, as in the paper.
     permutations : int
         Label permutations behind every p-value; 0 for none.
     bootstraps : int
@@ -84,7 +90,8 @@ def decode_labels(
     ------
     DataError
         If a test trial is a training trial too, a subject's training trials have one label
-        only or lack it, latents are not finite, or a subject has no test trial to score.
+        only or lack it, latents are not finite, a subject has no test trial to score, or (with
+        `position`) not all have the same windows.
     ParameterError
         If the classifier gives no probabilities or a number makes no sense.
 
@@ -117,6 +124,7 @@ def decode_labels(
         test_latents,
         label=label,
         classifier=classifier,
+        position=position,
         allow_overlap=allow_overlap,
         random_state=seed,
     )
@@ -131,6 +139,7 @@ def decode_labels(
         permutations=permutations,
         bootstraps=bootstraps,
         classifier=classifier,
+        position=position,
         seed=seed,
     )
 
@@ -144,9 +153,12 @@ def describe_scores(
     bootstraps: int,
     classifier: Any,
     seed: int,
+    position: bool = False,
 ) -> xr.Dataset:
     """Write into the attributes how scores were made."""
     kind = "logistic regression, C by trial" if classifier is None else type(classifier).__name__
+    if position:
+        kind += ", told the window's position"
     return scores.assign_attrs(
         label=label_name(label),
         protocol=protocol,

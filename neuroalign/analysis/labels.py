@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,8 @@ class LabelledTrials:
     labels: np.ndarray  # (trial,) text
     trials: np.ndarray  # (trial,) ids
     latent_names: tuple[str, ...] | None
+    # (window,) times; empty where they have none
+    windows: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def shares_space_with(self, other: LabelledTrials) -> bool:
         """Tell whether both have the same latents: by name where named, else by number."""
@@ -129,6 +131,7 @@ def labelled_trials(
             labels=empty if label is None else labels_as_text(dataset, label, subject=subject),
             trials=np.asarray(dataset["trial"].values),
             latent_names=tuple(map(str, dataset["latent"].values)) if named else None,
+            windows=np.asarray(dataset["window"].values if "window" in dataset.coords else ()),
         )
     return tables
 

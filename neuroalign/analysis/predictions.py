@@ -22,6 +22,7 @@ from neuroalign.analysis.labels import (
     labelled_trials,
     ordered_labels,
 )
+from neuroalign.analysis.position import tell_positions
 from neuroalign.analysis.statistics import (
     balanced_accuracy,
     bootstrap_balanced_accuracy,
@@ -71,6 +72,7 @@ def predict_labels(
     *,
     label: Label,
     classifier: Any = None,
+    position: bool = False,
     allow_overlap: bool = False,
     random_state: int = 0,
     fold: int = 0,
@@ -85,6 +87,8 @@ def predict_labels(
         Trial coordinate to read, or several whose combination is meant.
     classifier : scikit-learn classifier, optional
         See `fit_classifier`.
+    position : bool
+        Tell the classifier where in the trial each window lies, see `tell_positions`.
     allow_overlap : bool
         Let training trials be read too.
     random_state : int
@@ -100,14 +104,16 @@ def predict_labels(
     Raises
     ------
     DataError
-        If trials are shared, labels missing or all the same, or a subject's train and test
-        latents are not of one kind.
+        If trials are shared, labels missing or all the same, a subject's train and test
+        latents are not of one kind, or (with `position`) windows are not the same.
     """
     train = labelled_trials(train_latents, label, argument="train_latents")
     test = labelled_trials(test_latents, label, argument="test_latents")
     check_tables(train, test)
     if not allow_overlap:
         assert_disjoint(train_latents, test_latents)
+    if position:
+        train, test = tell_positions(train, test)
     classes = tuple(ordered_labels(name for table in train.values() for name in table.labels))
     warn_of_absent_labels(train, classes)
 

@@ -12,6 +12,8 @@ from neuroalign.cli.run_folder import RunFolder, open_run, run_label
 from neuroalign.cli.tables import MODEL, RAW, decoding_table, text_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     import xarray as xr
 
@@ -28,14 +30,23 @@ def decode_command(
     permutations: Annotated[
         int, typer.Option("--permutations", min=0, help="Label permutations behind p-values.")
     ] = 1000,
+    position: Annotated[
+        bool,
+        typer.Option("--position", help="Tell classifiers where in the trial each window lies."),
+    ] = False,
     seed: SeedOption = 0,
 ) -> None:
     """Read labels from held-out trials: within subjects, for every pair, and across."""
-    run_decode(open_run(run), folds=folds, permutations=permutations, seed=seed)
+    run_decode(open_run(run), folds=folds, permutations=permutations, position=position, seed=seed)
 
 
 def run_decode(
-    run: RunFolder, *, folds: int | None = None, permutations: int = 1000, seed: int = 0
+    run: RunFolder,
+    *,
+    folds: int | None = None,
+    permutations: int = 1000,
+    position: bool = False,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Decode held-out trials of a run, and write scores, predictions and figures.
 
@@ -47,6 +58,8 @@ def run_decode(
         Also refit and decode this many folds of all trials.
     permutations : int
         Of labels over trials.
+    position : bool
+        Tell classifiers, also those of raw counts, where in the trial each window lies.
     seed : int
         Of permutations, resamples and folds.
 
@@ -61,47 +74,50 @@ def run_decode(
         If the run's files are damaged, or there are too few trials.
     """
     with collected_warnings() as remarks:
-        table = _decode_held_out(run, permutations=permutations, seed=seed)
+        how = {
+            "label": run_label(run),
+            "permutations": permutations,
+            "position": position,
+            "random_state": seed,
+        }
+        table = _decode_held_out(run, how)
         if folds is not None:
-            _decode_folds(run, folds, permutations=permutations, seed=seed)
+            _decode_folds(run, folds, how)
     from neuroalign.cli.figures import draw_scores
     from neuroalign.cli.summary import write_summary
 
     draw_scores(run)
     manifest = run.manifest
     run.update(
-        decode={"folds": folds, "permutations": permutations, "seed": seed},
+        decode={
+            "folds": folds,
+            "permutations": permutations,
+            "position": position,
+            "seed": seed,
+        },
         warnings={**manifest["warnings"], "decode": remarks},
     )
     write_summary(run)
     return table
 
 
-def _decode_held_out(run: RunFolder, *, permutations: int, seed: int) -> pd.DataFrame:
+def _decode_held_out(run: RunFolder, how: Mapping[str, Any]) -> pd.DataFrame:
     from neuroalign.analysis.baselines import raw_features
     from neuroalign.analysis.decoding import decode_labels
 
-    label = run_label(run)
-    how: dict[str, Any] = {"label": label, "permutations": permutations, "random_state": seed}
     scores = decode_labels(*run.load_latents(), **how)
     raw = decode_labels(*raw_features(*run.load_windows()), **how)
     return _write(run, "", scores, raw, "held-out trials")
 
 
-def _decode_folds(run: RunFolder, folds: int, *, permutations: int, seed: int) -> None:
+def _decode_folds(run: RunFolder, folds: int, how: Mapping[str, Any]) -> None:
     from neuroalign.analysis.crossvalidation import cross_validate
     from neuroalign.cli.raw_counts import RawCounts
     from neuroalign.data.storage import load_tree
 
     windows = load_tree(run.windows)
     model = run.load_model()
-    how: dict[str, Any] = {
-        "label": run_label(run),
-        "n_splits": folds,
-        "simultaneous": model.pairing == "trial",
-        "permutations": permutations,
-        "random_state": seed,
-    }
+    how = {**how, "n_splits": folds, "simultaneous": model.pairing == "trial"}
     say(f"fitting anew for each of {folds} folds ...")
     scores = cross_validate(model, windows, **how)
     raw = cross_validate(RawCounts(), windows, **how)

@@ -62,6 +62,7 @@ def decoding(run: RunFolder) -> str:
             ),
             "Per trial:\n\n" + markdown_table(decoding_table(scores)),
             "Per window:\n\n" + markdown_table(decoding_table(scores, "window")),
+            _about_position(told=options.get("position", False)),
             _about_p(options["permutations"]),
             (
                 "The label paired trials in the fit, so reading it across subjects shows that they "
@@ -73,6 +74,15 @@ def decoding(run: RunFolder) -> str:
                 "Every classifier (rows) on every subject's held-out trials (columns).",
             ),
         ]
+    )
+
+
+def _about_position(*, told: bool) -> str:
+    if not told:
+        return ""
+    return (
+        "Classifiers are told where in the trial each window lies: what a latent or a unit means "
+        "may change slowly over the trial. The position alone says nothing of the label."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ LEAST_STEPS = 20  # of an epoch: small data are cut into smaller batches
 PREDICTED_AT_ONCE = 512
 LOOKS = 10  # at the validation images, while a judge learns
 FILTERS = (32, 64, 128)
+LEARNING_RATE = 3e-3
+# of all steps: from the first step at the full rate, a judge of busy images stays at chance
+WARM_UP = 0.15
 LEAST_STRIDE = 2  # with it a judge of digits reads 0.98 of them, at a quarter of the work
 
 
@@ -118,8 +122,8 @@ def train_judge(
     modality : str
         An image modality.
     n_images : int
-        Images that are shown to it, over all passes; the learning rate falls to 0 along half a
-        cosine.
+        Images that are shown to it, over all passes; the learning rate rises over the first
+        of them and then falls to 0 along half a cosine.
     n_rows : int, optional
         How many of the training rows teach it; all by default.
     stem_stride : int
@@ -143,10 +147,10 @@ def train_judge(
     network = JudgeNetwork(shape, FILTERS, n_labels, streams, stem_stride=stem_stride).to(device)
     rows = benchmark.train if n_rows is None else benchmark.train.first(n_rows)
     images, labels = _taught_with(benchmark, rows, modality, device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3, fused=True)
+    optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
     epochs = max(1, round(n_images / len(labels)))
     steps = max(LEAST_STEPS, len(labels) // BATCH)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rates(epochs * steps))
     best, best_score = None, -np.inf
     for epoch in range(1, epochs + 1):
         order = streams.permutation(len(labels))[0].to(device)
@@ -155,7 +159,7 @@ def train_judge(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            cosine.step()
+            rate.step()
         if epoch % max(1, epochs // LOOKS) and epoch < epochs:
             continue
         score = _score(Judge(modality, network, benchmark.multilabel, 0.0), benchmark.validation)
@@ -169,6 +173,18 @@ def train_judge(
     network.load_state_dict(best)
     trained = Judge(modality, network, benchmark.multilabel, 0.0)
     return Judge(modality, network, benchmark.multilabel, _score(trained, benchmark.test))
+
+
+def learning_rates(n_steps: int) -> Callable[[int], float]:
+    """Return what says the share of a judge's learning rate at each of its steps."""
+    rising = max(1, round(WARM_UP * n_steps))
+
+    def share(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, n_steps - rising)))
+
+    return share
 
 
 def _loss(scores: Tensor, labels: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from sklearn.naive_bayes import GaussianNB
 from neuroalign.analysis.classifiers import PENALTIES, _choose_penalty
 from neuroalign.analysis.decoding import decode_labels, scores_to_frame
 from neuroalign.analysis.labels import LabelledTrials, labels_as_text, ordered_labels
+from neuroalign.analysis.position import smooth_positions
 from neuroalign.errors import DataError, DataWarning, ParameterError
 from neuroalign.schema import build_tree
 
@@ -345,3 +346,71 @@ def test_the_penalty_is_chosen_by_whole_trials():
     random = np.random.default_rng(0)
     assert _choose_penalty([trials], random) == min(PENALTIES)
     assert _choose_penalty([windows], random) == max(PENALTIES)
+
+
+def turning_trees() -> tuple[xr.DataTree, xr.DataTree]:
+    """Latents that mean the opposite in the second half of the trial."""
+
+    def turn(dataset):
+        sign = xr.DataArray([1.0, 1.0, 1.0, -1.0, -1.0, -1.0], dims="window")
+        return dataset.assign(mean=(dataset["mean"] * sign).transpose("trial", "window", "latent"))
+
+    trees = latent_trees(("ada", "bob"), separation=20, windows=6, labels=("A", "B"))
+    first, second = (relabel(tree, turn) for tree in trees)
+    return first, second
+
+
+def test_a_classifier_that_is_told_the_position_follows_what_latents_mean_over_the_trial():
+    trees = turning_trees()
+    accuracy = {
+        told: decode_labels(*trees, label="odor", position=told, **FEW)["accuracy"].sel(
+            level="window"
+        )
+        for told in (False, True)
+    }
+    assert (abs(accuracy[False] - 0.5) < 0.2).all()  # one linear map cannot read both halves
+    assert (accuracy[True] == 1).all()
+
+
+def test_the_position_alone_reads_nothing():
+    train, test = (
+        relabel(tree, lambda d: d.assign(mean=0 * d["mean"] + 1e-6 * d["mean"].isel(trial=0)))
+        for tree in latent_trees(("ada", "bob"), windows=6)
+    )
+    scores = decode_labels(train, test, label="odor", position=True, **FEW)
+    assert (scores["accuracy"] == 0.25).all()
+    assert (
+        scores.attrs["classifier"] == "logistic regression, C by trial, told the window's position"
+    )
+
+
+def test_a_single_window_has_no_position_to_tell():
+    trees = latent_trees(("ada", "bob"), windows=1)
+    told, plain = (
+        decode_labels(*trees, label="odor", position=told, **FEW) for told in (True, False)
+    )
+    xr.testing.assert_equal(told, plain)
+
+
+def test_positions_are_told_only_of_the_same_windows():
+    train, test = latent_trees(("ada", "bob"), windows=6)
+    later = relabel(test, lambda d: d.assign_coords(window=d["window"] + 0.5))
+    with pytest.raises(DataError, match="expected the same windows in training and test"):
+        decode_labels(train, later, label="odor", position=True, **FEW)
+    short = {
+        side: build_tree(
+            {"ada": tree["ada"].to_dataset(), "bob": tree["bob"].to_dataset().isel(window=[0, 1])}
+        )
+        for side, tree in (("train", train), ("test", test))
+    }
+    with pytest.raises(DataError, match="got 6 for 'ada', 2 for 'bob'"):
+        decode_labels(short["train"], short["test"], label="odor", position=True, **FEW)
+
+
+def test_smooth_positions_are_cosines_of_which_none_repeats_another():
+    for windows in (1, 2, 3, 16):
+        terms = smooth_positions(windows)
+        assert terms.shape == (windows, min(3, windows))
+        products = terms.T @ terms  # orthogonal, like the discrete cosine transform
+        np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-12)
+        assert (terms[:, 0] == 1).all()

@@ -355,6 +355,24 @@ def test_score_arrays_survive_the_disk(fitted):
     pd.testing.assert_frame_equal(na.scores_to_frame(scores), table, check_dtype=False)
 
 
+def test_classifiers_may_be_told_the_position(run, without_figures):
+    succeed("decode", run.path, "--permutations", "0", "--position")
+    model, train, test = model_and_sides(run)
+    scores = na.decode_labels(
+        model.transform(train),
+        model.transform(test),
+        label="odor",
+        position=True,
+        permutations=0,
+        random_state=0,
+    )
+    table = pd.read_csv(run.table("scores"))
+    table = table[table["method"] == "shared latents"].drop(columns="method")
+    pd.testing.assert_frame_equal(table, na.scores_to_frame(scores), check_dtype=False)
+    assert run.manifest["decode"]["position"] is True
+    assert "Classifiers are told where in the trial" in run.summary.read_text()
+
+
 @pytest.mark.slow
 def test_folds_fit_anew_and_read_every_trial_once(run, without_figures):
     succeed("decode", run.path, "--folds", "2", "--permutations", "20")

@@ -18,7 +18,7 @@ from neuroalign.errors import DataError, ParameterError
 from neuroalign.validation import report
 from neuroalign.validation.dataset import Rows
 from neuroalign.validation.fitting import FitKey, SymbolLikelihood, build_vae, fit, objective
-from neuroalign.validation.judge import load_judge, save_judge, train_judge
+from neuroalign.validation.judge import learning_rates, load_judge, save_judge, train_judge
 from neuroalign.validation.polymnist import polymnist
 from neuroalign.validation.protocol import LinearReader, Score, encode, score_fit
 from neuroalign.validation.runs import study_settings, validate
@@ -220,6 +220,18 @@ def test_judges_learn_bars_and_survive_being_saved(tmp_path: Path, multilabel: b
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="is not a judge of these images"):
         load_judge(path, benchmark, CPU)
+
+
+def test_judges_learn_at_a_rate_that_rises_and_then_falls_to_nothing() -> None:
+    share = learning_rates(200)
+    shares = [share(step) for step in range(200)]
+    assert shares[0] == pytest.approx(1 / 30)  # the first 15 % of steps
+    assert shares[29] == shares[30] == 1.0
+    assert shares[115] == pytest.approx(0.5)  # half of the way down
+    assert np.all(np.diff(shares[:30]) > 0)
+    assert np.all(np.diff(shares[30:]) < 0)
+    assert 0 < shares[-1] < 1e-3
+    assert learning_rates(1)(0) == 1.0
 
 
 def test_samples_of_posteriors_are_drawn_and_their_means_are_not() -> None:
