@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ class FittedSubject:
         Units in the order of the features.
     scaling : FeatureScaling
         Statistics of the training trials, features in the order (lag, unit).
+    totals : FeatureScaling or None
+        The same of each unit's spikes in a whole window, if the encoder is shown these too.
     mean_counts : Tensor of shape (unit,)
         Training trials' mean count per bin.
     largest_count : int
@@ -46,6 +49,17 @@ class FittedSubject:
     scaling: FeatureScaling
     mean_counts: Tensor
     largest_count: int
+    totals: FeatureScaling | None = None
+
+    @property
+    def n_features(self) -> int:
+        """How many counts a window has: bins times units."""
+        return len(self.scaling.shift)
+
+    @property
+    def n_inputs(self) -> int:
+        """How many numbers the encoder sees of a window."""
+        return self.n_features + (0 if self.totals is None else len(self.totals.shift))
 
 
 def check_counts(dataset: xr.Dataset, name: str) -> None:
@@ -101,13 +115,28 @@ def fit_scaling(dataset: xr.Dataset, kind: str) -> FeatureScaling:
     counts = dataset["counts"].transpose("trial", "time", "unit").values
     starts, n_lags = window_starts(dataset), lags_per_window(dataset)
     n_features = n_lags * counts.shape[2]
+    # one lag at a time: windows are never written out
+    return _scaling((counts[:, starts + lag] for lag in range(n_lags)), kind, n_features)
+
+
+def fit_totals_scaling(dataset: xr.Dataset, kind: str) -> FeatureScaling:
+    """Compute the scaling of each unit's spikes in a whole window; see `fit_scaling`."""
+    counts = dataset["counts"].transpose("trial", "time", "unit").values
+    starts, n_lags = window_starts(dataset), lags_per_window(dataset)
+    until = np.cumsum(counts, axis=1, dtype=np.int64)
+    until = np.concatenate([np.zeros_like(until[:, :1]), until], axis=1)
+    return _scaling([until[:, starts + n_lags] - until[:, starts]], kind, counts.shape[2])
+
+
+def _scaling(pieces: Iterable[np.ndarray], kind: str, n_features: int) -> FeatureScaling:
+    """Scale features that come in pieces of shape (trial, window, feature)."""
     square_root = kind.startswith("sqrt")
     if not kind.endswith("standard"):
         zeros, ones = torch.zeros(n_features), torch.ones(n_features)
         return FeatureScaling(square_root, zeros, ones, moved=False)
     shift, gain = [], []
-    for lag in range(n_lags):  # one lag at a time: windows are never written out
-        values = counts[:, starts + lag].astype(np.float64)
+    for piece in pieces:
+        values = piece.astype(np.float64)
         values = np.sqrt(values) if square_root else values
         shift.append(values.mean((0, 1)))
         spread = values.std((0, 1))
@@ -121,17 +150,19 @@ def fit_scaling(dataset: xr.Dataset, kind: str) -> FeatureScaling:
 
 
 def fit_subject(
-    name: str, dataset: xr.Dataset, scaling: str, *, largest_count: int
+    name: str, dataset: xr.Dataset, settings: Mapping[str, Any], *, largest_count: int
 ) -> FittedSubject:
     """Learn from training trials what the model must remember of a subject."""
+    kind = settings["scaling"]
     counts = dataset["counts"]
     mean = counts.mean(("trial", "time"), dtype=np.float64).values
     return FittedSubject(
         name,
         tuple(map(str, dataset["unit"].values)),
-        fit_scaling(dataset, scaling),
+        fit_scaling(dataset, kind),
         torch.from_numpy(mean).float(),
         largest_count,
+        fit_totals_scaling(dataset, kind) if settings["window_totals"] else None,
     )
 
 
@@ -179,6 +210,7 @@ def window_source(
         lags_per_window(dataset),
         subject.scaling.to(device, dtype),
         target_counts=target_counts,
+        totals=None if subject.totals is None else subject.totals.to(device, dtype),
     )
 
 

@@ -83,7 +83,7 @@ def build_subject(
     """Build one subject's networks from a random stream keyed by its name."""
     streams = RandomStreams([seed])
     streams.reseed(INITIAL_WEIGHTS, *subject.name.encode())
-    n_features, n_latents = len(subject.scaling.shift), settings["n_latents"]
+    n_features, n_latents = subject.n_features, settings["n_latents"]
     likelihood = LIKELIHOODS[settings["likelihood"]](
         LikelihoodShape(
             n_features,
@@ -93,7 +93,7 @@ def build_subject(
         )
     )
     encoder = Encoder(
-        n_features,
+        subject.n_inputs,
         hidden_widths(settings["encoder_hidden"], n_features),
         n_latents,
         streams,
@@ -122,7 +122,7 @@ def reconstruction_weights(
     if wanted is None:
         return [1.0] * len(subjects)
     if isinstance(wanted, str):  # "size"
-        sizes = [len(subject.scaling.shift) for subject in subjects.values()]
+        sizes = [subject.n_features for subject in subjects.values()]
         return [max(sizes) / size for size in sizes]
     if set(wanted) != set(subjects):
         raise ParameterError(
@@ -134,7 +134,7 @@ def reconstruction_weights(
 
 def _mean_target(subject: FittedSubject, target: str) -> torch.Tensor:
     """Return about the mean of what the likelihood models, so that training starts from there."""
-    n_lags = len(subject.scaling.shift) // len(subject.unit_ids)
+    n_lags = subject.n_features // len(subject.unit_ids)
     counts = subject.mean_counts.repeat(n_lags)
     if target == "counts":
         return counts

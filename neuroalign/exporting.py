@@ -193,6 +193,9 @@ def weights_hash(fitted: FittedModel) -> str:
     for name, subject in fitted.subjects.items():
         tensors[f"scaling/{name}/shift"] = subject.scaling.shift
         tensors[f"scaling/{name}/gain"] = subject.scaling.gain
+        if subject.totals is not None:
+            tensors[f"totals/{name}/shift"] = subject.totals.shift
+            tensors[f"totals/{name}/gain"] = subject.totals.gain
         tensors[f"mean_counts/{name}"] = subject.mean_counts
     digest = hashlib.sha256()
     for name in sorted(tensors):

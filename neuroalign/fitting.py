@@ -113,7 +113,7 @@ def prepare_fit(
         name: fit_subject(
             name,
             data.isel(trial=training[name]),
-            settings["scaling"],
+            settings,
             largest_count=int(data["counts"].max()),
         )
         for name, data in datasets.items()

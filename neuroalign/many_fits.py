@@ -177,7 +177,7 @@ def _shape(prepared: PreparedFit) -> tuple[Any, ...]:
     return (
         tuple(sorted(common.items())),
         tuple(
-            (name, len(s.unit_ids), len(s.scaling.shift), s.largest_count if categorical else 0)
+            (name, len(s.unit_ids), s.n_inputs, s.largest_count if categorical else 0)
             for name, s in prepared.subjects.items()
         ),
         tuple((s.counts.shape[1:], tuple(s.starts.tolist())) for s in prepared.sources.values()),

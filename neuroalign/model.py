@@ -76,6 +76,9 @@ class SharedLatentModel(AppliesFit, BaseEstimator):
     scaling : str, default="sqrt-standard"
         What the encoders see: "sqrt-standard" (square roots, standardised by training trials),
         "standard", "sqrt" or "none" (raw counts, as in the paper).
+    window_totals : bool, default=False
+        Whether encoders also see each unit's spikes summed over the window, scaled in the same
+        way: a sum is less noisy than its bins, and square roots cannot be summed back into it.
     beta : "auto", float or schedule, default="auto"
         Weight of the regularisation term; 1 is the objective as the paper derives it. Smaller
         values keep more of each subject's own variation, larger ones pull subjects together.
@@ -192,6 +195,7 @@ class SharedLatentModel(AppliesFit, BaseEstimator):
         noise_scale: float | str | None = None,
         reconstruction_weights: Mapping[str, float] | str | None = None,
         scaling: str = "sqrt-standard",
+        window_totals: bool = False,
         beta: Plan | Literal["auto"] = "auto",
         encoder_hidden: Hidden = (),
         decoder_hidden: Hidden = (64,),
@@ -222,6 +226,7 @@ class SharedLatentModel(AppliesFit, BaseEstimator):
         self.noise_scale = noise_scale
         self.reconstruction_weights = reconstruction_weights
         self.scaling = scaling
+        self.window_totals = window_totals
         self.beta = beta
         self.encoder_hidden = encoder_hidden
         self.decoder_hidden = decoder_hidden

@@ -67,7 +67,7 @@ def add_subject(
     subject = fit_subject(
         name,
         dataset.isel(trial=training[name]),
-        settings["scaling"],
+        settings,
         largest_count=int(dataset["counts"].max()),
     )
     source = source_for(

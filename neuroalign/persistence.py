@@ -82,8 +82,10 @@ def _write(fitted: FittedModel, settings: Mapping[str, Any], folder: Path) -> No
     weights = {f"network/{k}": v for k, v in fitted.vae.state_dict().items()}
     posteriors: dict[str, Tensor] = {}
     for m, (name, subject) in enumerate(fitted.subjects.items()):
-        weights[f"scaling/{m}/shift"] = subject.scaling.shift
-        weights[f"scaling/{m}/gain"] = subject.scaling.gain
+        for what, scaling in (("scaling", subject.scaling), ("totals", subject.totals)):
+            if scaling is not None:
+                weights[f"{what}/{m}/shift"] = scaling.shift
+                weights[f"{what}/{m}/gain"] = scaling.gain
         weights[f"mean_counts/{m}"] = subject.mean_counts
         kept = fitted.latents[name]
         for part in ("mean", "scale", "trials", "starts", "label_means"):
@@ -162,6 +164,8 @@ def load_fitted(path: Path, device: str) -> tuple[FittedModel, dict[str, Any]]:
                 f"{path} was written in format {version}, this neuroalign reads up to "
                 f"{FORMAT_VERSION}; update neuroalign."
             )
+        for kept in ("settings", "fit_settings"):  # older models had no such choice
+            manifest[kept].setdefault("window_totals", False)
         weights = load_file(path / "weights.safetensors")
         posteriors = load_file(path / "posteriors.safetensors")
         tables = {name: pd.read_csv(path / f"{name}.csv") for name in ("history", "restarts")}
@@ -173,6 +177,10 @@ def load_fitted(path: Path, device: str) -> tuple[FittedModel, dict[str, Any]]:
     return fitted, manifest["settings"]
 
 
+def _scaling(weights: Mapping[str, Tensor], key: str, entry: Mapping[str, Any]) -> FeatureScaling:
+    return FeatureScaling(entry["square_root"], weights[f"{key}/shift"], weights[f"{key}/gain"])
+
+
 def _assemble(
     manifest: Mapping[str, Any],
     weights: Mapping[str, Tensor],
@@ -181,19 +189,18 @@ def _assemble(
     device: torch.device,
 ) -> FittedModel:
     classes = np.array(manifest["classes"]["values"])
+    settings = manifest["fit_settings"]
     subjects: dict[str, FittedSubject] = {}
     latents: dict[str, TrainingLatents] = {}
     for m, entry in enumerate(manifest["subjects"]):
         name = entry["name"]
-        scaling = FeatureScaling(
-            entry["square_root"], weights[f"scaling/{m}/shift"], weights[f"scaling/{m}/gain"]
-        )
         subjects[name] = FittedSubject(
             name,
             tuple(entry["unit_ids"]),
-            scaling,
+            _scaling(weights, f"scaling/{m}", entry),
             weights[f"mean_counts/{m}"],
             entry["largest_count"],
+            _scaling(weights, f"totals/{m}", entry) if settings["window_totals"] else None,
         )
         parts = {
             part: posteriors[f"{m}/{part}"].numpy()
@@ -201,7 +208,6 @@ def _assemble(
         }
         labels = np.array(entry["labels"], dtype=classes.dtype)
         latents[name] = TrainingLatents(labels=labels, **parts)
-    settings = manifest["fit_settings"]
     vae = build_networks(subjects, settings, manifest["seed"])
     prefix = "network/"
     vae.load_state_dict(

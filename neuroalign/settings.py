@@ -94,6 +94,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ParameterError(
                 f"{name} must be a number from {low:g} to {high:g}, got {settings[name]!r}."
             )
+    if not isinstance(settings["window_totals"], bool | np.bool_):
+        raise ParameterError(
+            f"window_totals must be True or False, got {settings['window_totals']!r}."
+        )
     _check_fractions(settings)
     for name in SCHEDULED:
         value = settings[name]

@@ -76,6 +76,16 @@ class FeatureScaling:
         spread = torch.where(self.gain > 0, self.gain, 1.0).reciprocal()
         return torch.where(self.gain > 0, scaled * spread, 0.0) + self.shift
 
+    @classmethod
+    def stack(cls, scalings: Sequence[FeatureScaling]) -> FeatureScaling:
+        """Put the scalings of several fits side by side, for features (replicate, row, feature)."""
+        return cls(
+            scalings[0].square_root,
+            torch.stack([scaling.shift for scaling in scalings]).unsqueeze(1),
+            torch.stack([scaling.gain for scaling in scalings]).unsqueeze(1),
+            any(scaling.moved for scaling in scalings),
+        )
+
     def to(self, device: torch.device, dtype: torch.dtype) -> FeatureScaling:
         """Return the same scaling on a device and in a precision."""
         return FeatureScaling(
@@ -106,6 +116,8 @@ class WindowSource:
         For the features in the order (lag, unit).
     target_counts : bool
         Whether the likelihood models counts rather than scaled features.
+    totals : FeatureScaling, optional
+        Show the encoder each unit's spikes in the whole window too, scaled by this.
     """
 
     def __init__(
@@ -116,11 +128,13 @@ class WindowSource:
         scaling: FeatureScaling,
         *,
         target_counts: bool,
+        totals: FeatureScaling | None = None,
     ) -> None:
         n_trials, n_times, n_units = counts.shape
         self.counts = counts.contiguous()
         self.starts = starts
         self.scaling = scaling
+        self.totals = totals
         self.target_counts = target_counts
         self.n_features = n_lags * n_units
         # every window as a view: neighbours overlap in memory and none is copied
@@ -136,6 +150,7 @@ class WindowSource:
             self.n_features // self.counts.shape[-1],
             self.scaling,
             target_counts=self.target_counts,
+            totals=self.totals,
         )
 
     @property
@@ -150,7 +165,7 @@ class WindowSource:
         return self._pieces[trial, self.starts[window]].to(self.scaling.shift.dtype)
 
     def gather(self, index: Tensor, mixed: Mixing | None = None) -> tuple[Tensor, Tensor]:
-        """Return scaled features, and counts or the same features as the target."""
+        """Return what the encoder sees, and counts or the scaled features as the target."""
         counts = self.window_counts(index)
         if mixed is not None:
             by_unit = (*index.shape, -1, self.counts.shape[-1])
@@ -162,7 +177,12 @@ class WindowSource:
             # counts are whole numbers, so this is the one or the other exactly
             counts = donated.sub_(counts).mul_(swapped).add_(counts).flatten(-2)
         features = self.scaling(counts)
-        return features, counts if self.target_counts else features
+        target = counts if self.target_counts else features
+        if self.totals is None:
+            return features, target
+        # after mixing, so that the totals are those of the bins beside them
+        totals = counts.reshape(*index.shape, -1, self.counts.shape[-1]).sum(-2)
+        return torch.cat([features, self.totals(totals)], dim=-1), target
 
 
 class StackedWindows:
@@ -182,18 +202,14 @@ class StackedWindows:
         for key, counts in distinct.items():
             place[key] = trials
             trials += len(counts)
-        scaling = FeatureScaling(
-            first.scaling.square_root,
-            torch.stack([source.scaling.shift for source in sources]).unsqueeze(1),
-            torch.stack([source.scaling.gain for source in sources]).unsqueeze(1),
-            any(source.scaling.moved for source in sources),
-        )
+        totals = [source.totals for source in sources if source.totals is not None]
         self._windows = WindowSource(
             torch.cat(list(distinct.values())) if len(distinct) > 1 else first.counts,
             first.starts,
             first.n_features // first.counts.shape[-1],
-            scaling,
+            FeatureScaling.stack([source.scaling for source in sources]),
             target_counts=first.target_counts,
+            totals=FeatureScaling.stack(totals) if totals else None,
         )
         offsets = [place[id(source.counts)] * len(first.starts) for source in sources]
         self._offsets = torch.tensor(offsets, device=first.counts.device).unsqueeze(-1)

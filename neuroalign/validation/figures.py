@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ NAMES: Final = {
     "reconstruction joint": "reconstruction from all modalities",
     "reconstruction single": "reconstruction from itself alone",
 }
+LABEL_WIDTH: Final = 14  # letters of a view's name beside a picture of its size
 
 
 def plot_tradeoff(
@@ -134,11 +136,16 @@ def plot_samples(benchmark: Benchmark, rows: Rows, *, count: int = 10) -> Figure
     for line, modality in zip(axes, benchmark.modalities, strict=True):
         for column, axis in enumerate(line):
             show(axis, modality, rows.observations[modality.name][column])
-        line[0].set_ylabel(modality.name, fontsize=8)
+        line[0].set_ylabel(_in_lines(modality.name), fontsize=8)
     if not benchmark.multilabel:
         for column, axis in enumerate(axes[0]):
             axis.set_title(benchmark.label_names[rows.labels[column]], fontsize=8)
     return figure
+
+
+def _in_lines(name: str) -> str:
+    """Break a long name of a view, which would run into those above and below it."""
+    return textwrap.fill(name.replace("_", " "), LABEL_WIDTH)
 
 
 def show(axis: Axes, modality: Modality, values: np.ndarray) -> None:
@@ -209,7 +216,7 @@ def plot_translations(
     for line, (name, modality, values) in zip(axes, lines, strict=True):
         for axis, one in zip(line, values, strict=True):
             show(axis, modalities[modality], one)
-        line[0].set_ylabel(name, fontsize=LEGEND_SIZE)
+        line[0].set_ylabel(_in_lines(name), fontsize=LEGEND_SIZE)
     return figure
 
 

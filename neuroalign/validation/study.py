@@ -223,10 +223,12 @@ def _scored_as(
 
 def _in_short(scores: list[Score]) -> str:
     frame = pd.DataFrame([dataclasses.asdict(score) for score in scores])
-    means = frame[frame["source"] != frame["target"]].groupby("measure")["value"].mean()
+    values = frame[frame["source"] != frame["target"]].groupby("measure")["value"]
     return ", ".join(
-        f"{measure} {value:.3f}"
-        for measure, value in means.items()
+        f"{measure} {value.sum():.0f}"  # nats per row, summed over modalities as in tables
+        if str(measure).startswith("reconstruction")
+        else f"{measure} {value.mean():.3f}"
+        for measure, value in values
         if str(measure)[-9:] != "attribute"
     )
 
